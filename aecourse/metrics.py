@@ -1,0 +1,71 @@
+"""How good is it? Squared error per pixel, decibels, and what the codes know of the labels."""
+
+import torch
+
+
+def mse(x_hat, x):
+    """Mean squared error per pixel, over all images: a float.
+
+    x_hat, x: (n, ...) of the same shape, pixels in [0, 1].
+    Raises ValueError if the shapes differ, which broadcasting would hide.
+    """
+    if x_hat.shape != x.shape:
+        raise ValueError(f"the shapes differ: {tuple(x_hat.shape)} and {tuple(x.shape)}.")
+    return (x_hat - x).square().mean().item()
+
+
+def psnr(x_hat, x):
+    """Peak signal-to-noise ratio in dB: −10 log10 of each image's mean squared error, averaged over images.
+
+    x_hat, x: (n, ...) of the same shape, pixels in [0, 1]. Returns a float.
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    dims = tuple(range(1, x.ndim))
+    return peak_signal_noise_ratio(x_hat, x, data_range=(0.0, 1.0), dim=dims).item()
+
+
+def ssim(x_hat, x):
+    """Structural similarity, 1 for equal images, averaged over images.
+
+    x_hat, x: (n, channels, height, width) in [0, 1]. Returns a float.
+    Source: Wang et al., "Image quality assessment", 2004 (Gaussian window of 11 pixels, sigma 1.5).
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    return structural_similarity_index_measure(x_hat, x, data_range=1.0).item()
+
+
+def knn_accuracy(codes, labels, test_codes, test_labels, k=5):
+    """Share of test images whose k nearest training codes vote for the right label.
+
+    codes, test_codes: (n, ...), flattened to vectors. Returns a float in [0, 1].
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return _accuracy(KNeighborsClassifier(k), codes, labels, test_codes, test_labels)
+
+
+def linear_probe(codes, labels, test_codes, test_labels):
+    """Share of test images that a ridge classifier on the codes gets right.
+
+    codes, test_codes: (n, ...), flattened to vectors. Returns a float in [0, 1].
+    """
+    from sklearn.linear_model import RidgeClassifier
+
+    return _accuracy(RidgeClassifier(), codes, labels, test_codes, test_labels)
+
+
+def _accuracy(classifier, codes, labels, test_codes, test_labels):
+    classifier.fit(codes.flatten(1).numpy(), labels.numpy())
+    return float(classifier.score(test_codes.flatten(1).numpy(), test_labels.numpy()))
+
+
+def nearest_distance(images, references):
+    """Distance of each image to the nearest of the references, as squared error per pixel.
+
+    images: (n, ...), references: (m, ...), pixels in [0, 1]. Returns (n,).
+    """
+    images, references = images.flatten(1), references.flatten(1)
+    nearest = [torch.cdist(batch, references).min(dim=1).values for batch in images.split(500)]
+    return torch.cat(nearest).square() / images.shape[1]

@@ -1,0 +1,125 @@
+"""The networks. All share one skeleton: encode, decode, forward = decode ∘ encode, and loss.
+
+`loss(x)` returns a dictionary of scalars, each the batch mean of a sum over one image, so that it
+does not change when a batch is repeated. Its entry "loss" is what training minimises; `unit` says
+what it is measured in.
+"""
+
+import torch
+from torch import nn
+
+from aecourse.data import to_float
+from aecourse.losses import squared_error
+
+
+def count_parameters(model):
+    """How many numbers training can change: every weight and bias that requires a gradient."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+class Autoencoder(nn.Module):
+    """What the autoencoders of lesson 1 share; encode and decode are the subclass's."""
+
+    unit = "squared error per image"
+
+    def forward(self, x):
+        """Reconstruct: (batch, 1, 28, 28) → the same shape."""
+        return self.decode(self.encode(x))
+
+    def loss(self, x):
+        """Squared error per image, averaged over the batch."""
+        reconstruction = squared_error(self(x), x).mean()
+        return {"loss": reconstruction, "reconstruction": reconstruction}
+
+
+class DenseAutoencoder(Autoencoder):
+    """Dense autoencoder: 784 → 256 → 128 → latent and back (lesson 1)."""
+
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encoder1 = nn.Linear(784, 256)
+        self.encoder2 = nn.Linear(256, 128)
+        self.encoder3 = nn.Linear(128, latent_dim)
+        self.decoder1 = nn.Linear(latent_dim, 128)
+        self.decoder2 = nn.Linear(128, 256)
+        self.decoder3 = nn.Linear(256, 784)
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) in [0, 1] → (batch, latent)."""
+        h = self.encoder1(x.flatten(start_dim=1)).relu()
+        h = self.encoder2(h).relu()
+        return self.encoder3(h)
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
+        h = self.decoder1(z).relu()
+        h = self.decoder2(h).relu()
+        return self.decoder3(h).sigmoid().view(-1, 1, 28, 28)
+
+
+class LinearAutoencoder(Autoencoder):
+    """One linear layer down, one up, nothing between: it can do no better than PCA (lesson 1).
+
+    Its reconstructions are not confined to [0, 1].
+    Source: Baldi and Hornik, "Neural networks and principal component analysis", 1989.
+    """
+
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encoder = nn.Linear(784, latent_dim)
+        self.decoder = nn.Linear(latent_dim, 784)
+
+    @classmethod
+    def from_pca(cls, images, latent_dim=32):
+        """The best linear autoencoder, without training: its weights are the principal components.
+
+        images: (n, 1, 28, 28), uint8 or in [0, 1].
+        """
+        from sklearn.decomposition import PCA
+
+        pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(to_float(images).flatten(start_dim=1).numpy())
+        components, mean = torch.from_numpy(pca.components_), torch.from_numpy(pca.mean_)
+        model = cls(latent_dim)
+        with torch.no_grad():
+            model.encoder.weight.copy_(components)
+            model.encoder.bias.copy_(-components @ mean)
+            model.decoder.weight.copy_(components.T)
+            model.decoder.bias.copy_(mean)
+        return model
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) → (batch, latent)."""
+        return self.encoder(x.flatten(start_dim=1))
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28), not confined to [0, 1]."""
+        return self.decoder(z).view(-1, 1, 28, 28)
+
+
+class SparseAutoencoder(Autoencoder):
+    """One wide layer that pays for being used: 784 → 256 → 784 with an L1 penalty (lesson 1).
+
+    The code passes a ReLU, so that it can be exactly zero.
+    Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011 (there with another penalty).
+    """
+
+    def __init__(self, latent_dim=256, penalty=0.1):
+        super().__init__()
+        self.penalty = penalty
+        self.encoder = nn.Linear(784, latent_dim)
+        self.decoder = nn.Linear(latent_dim, 784)
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) in [0, 1] → (batch, latent), nowhere negative."""
+        return self.encoder(x.flatten(start_dim=1)).relu()
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
+        return self.decoder(z).sigmoid().view(-1, 1, 28, 28)
+
+    def loss(self, x):
+        """Squared error + penalty · Σ|z|, both per image, averaged over the batch."""
+        z = self.encode(x)
+        reconstruction = squared_error(self.decode(z), x).mean()
+        l1 = z.abs().sum(dim=1).mean()
+        return {"loss": reconstruction + self.penalty * l1, "reconstruction": reconstruction, "l1": l1}

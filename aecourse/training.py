@@ -1,0 +1,246 @@
+"""Training any model of the course: fit(model, images, val, epochs=10)."""
+
+import math
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm import tqdm
+
+from aecourse.data import to_float
+
+
+def default_device():
+    """The GPU if PyTorch sees one, else the CPU. Apple's GPU ("mps") serves on request only."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit(
+    model,
+    images,
+    val=None,
+    *,
+    epochs=10,
+    lr=3e-3,
+    batch_size=128,
+    patience=None,
+    seed=0,
+    device=None,
+    checkpoint=None,
+    progress=True,
+):
+    """Train a model with AdamW and the one-cycle schedule.
+
+    model: a module whose loss(x) returns a dictionary of scalars, "loss" among them.
+    images, val: (n, channels, height, width), uint8 or in [0, 1]; they are moved to the device
+        whole. Each epoch draws full batches in a new order; a last, smaller batch is left out.
+    lr: the peak of the schedule.
+    patience: stop after this many epochs without a better validation loss, and restore the weights
+        of the best one.
+    seed: fixes order and sampling. The random state outside is left as it was.
+    device: "cpu", "cuda", "mps"; by default what default_device() says. The model stays there.
+    checkpoint: a file to which the state is written after every epoch. If it exists, training goes
+        on from it, and on a CPU ends with the very weights that an uninterrupted run ends with.
+    progress: whether to show a progress bar.
+
+    Returns the history, a dictionary of lists with one entry per epoch: "epoch", "seconds" since the
+    start, every term of the loss (batch means of the training epoch) and of the validation loss
+    (as "val_loss" and so on). pandas.DataFrame(history) is a table of it.
+    Ctrl-C, or interrupting the kernel, ends training early and returns normally. The model is left
+    in evaluation mode.
+    Raises ValueError for images that are not, for patience without val, and for a checkpoint of another run;
+    FloatingPointError, before the weights are touched, when a loss is not finite.
+
+    Source of the schedule: Smith and Topin, "Super-convergence", 2018.
+    """
+    _require_images("images", images)
+    if val is not None:
+        _require_images("val", val)
+    elif patience is not None:
+        raise ValueError("patience counts epochs without a better validation loss: give val as well.")
+    device = torch.device(device or default_device())
+    model.to(device)
+    images = images.to(device)
+    batch_size = min(batch_size, len(images))
+    steps = len(images) // batch_size
+    optimizer = AdamW(model.parameters(), lr=lr, fused=device.type in ("cpu", "cuda"))
+    schedule = OneCycleLR(optimizer, max_lr=lr, total_steps=max(epochs * steps, 1))
+    history, best = {"epoch": [], "seconds": []}, None
+    run = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "patience": patience, "seed": seed, "images": len(images)}
+
+    with _own_randomness(device, seed):
+        if checkpoint is not None and Path(checkpoint).exists():
+            history, best = _resume(checkpoint, run, model, optimizer, schedule, device)
+        started = time.perf_counter() - (history["seconds"] or [0])[-1]
+        first = len(history["epoch"])
+        bar = tqdm(
+            total=epochs * steps, initial=first * steps, disable=not progress, file=sys.stdout, mininterval=1,
+            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}",
+        )  # fmt: skip
+        try:
+            for epoch in range(first + 1, epochs + 1):
+                if patience is not None and _epochs_since_best(history) >= patience:
+                    break
+                bar.set_description_str(f"epoch {epoch}/{epochs}")
+                terms = _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch)
+                if val is not None:
+                    terms |= {f"val_{name}": value for name, value in evaluate(model, val).items()}
+                terms |= {"epoch": epoch, "seconds": time.perf_counter() - started}
+                for name, value in terms.items():
+                    history.setdefault(name, []).append(value)
+                bar.set_postfix_str(_in_words(history, model))
+                if patience is not None and _epochs_since_best(history) == 0:
+                    best = {name: value.clone() for name, value in model.state_dict().items()}
+                if checkpoint is not None:
+                    _save(checkpoint, run, model, optimizer, schedule, device, history, best)
+        except KeyboardInterrupt:
+            done = len(history["epoch"])
+            bar.write(
+                f"Interrupted in epoch {done + 1} of {epochs}. The model keeps what it has learned so far; "
+                f"the history holds {done} whole epochs."
+                + (f" The same call goes on after epoch {done}." if checkpoint is not None and done else ""),
+                file=sys.stdout,
+            )
+        finally:
+            bar.close()
+            model.eval()
+    if best is not None:
+        model.load_state_dict(best)
+    return history
+
+
+@contextmanager
+def _own_randomness(device, seed):
+    """Random numbers from a seed of their own; the state outside is left as it was."""
+    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield
+
+
+def _require_images(name, images):
+    if not torch.is_tensor(images) or images.ndim != 4 or not len(images):
+        given = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
+        raise ValueError(
+            f"{name} should be a tensor (n, channels, height, width) with n > 0, such as data.train; got {given}."
+        )
+
+
+def _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch):
+    """One pass in random order. Returns the mean of every term of the loss."""
+    model.train()
+    sums = {}
+    steps = len(images) // batch_size
+    order = torch.randperm(len(images)).to(images.device)
+    for step in range(steps):
+        x = to_float(images[order[step * batch_size : (step + 1) * batch_size]])
+        terms = model.loss(x)
+        # Reading the loss makes a GPU wait, once a step. It is what keeps the weights finite.
+        if not math.isfinite(terms["loss"].item()):
+            values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
+            raise FloatingPointError(
+                f"The loss is not finite at step {step + 1} of epoch {epoch}: {values}. The weights are those of the "
+                f"step before. Try a lower lr; if that changes nothing, look for a log or a division of zero."
+            )
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        schedule.step()
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0) + value.detach()
+        bar.update()
+    return {name: (value / steps).item() for name, value in sums.items()}
+
+
+def _epochs_since_best(history):
+    losses = history.get("val_loss", [])
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+
+def _in_words(history, model):
+    words = f"loss {history['loss'][-1]:.4g}"
+    if "val_loss" in history:
+        words += f", validation {history['val_loss'][-1]:.4g}"
+    return f"{words} {getattr(model, 'unit', '')}".rstrip()
+
+
+def _save(path, run, model, optimizer, schedule, device, history, best):
+    """Write everything that the rest of the run depends on, in one step."""
+    state = {
+        "run": run,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "history": history,
+        "best": best,
+    }
+    part = f"{path}.{os.getpid()}"
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def _resume(path, run, model, optimizer, schedule, device):
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        other = {name: value for name, value in state["run"].items() if value != run[name]}
+        model.load_state_dict(state["model"])
+    except Exception as problem:
+        raise ValueError(
+            f"{path} is no checkpoint of this model ({problem}). Move it away or name another file."
+        ) from problem
+    if other:
+        differences = ", ".join(f"{name} {value} there, {run[name]} here" for name, value in other.items())
+        raise ValueError(
+            f"{path} belongs to another run: {differences}. Repeat those settings to go on with it, "
+            f"or name another file to begin anew."
+        )
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    torch.set_rng_state(state["random"])
+    if state["random_cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["random_cuda"], device)
+    return state["history"], state["best"]
+
+
+@torch.no_grad()
+def evaluate(model, images, batch_size=1000, seed=0):
+    """The mean of every term of the model's loss over images, in evaluation mode.
+
+    images: (n, channels, height, width), uint8 or in [0, 1].
+    Returns a dictionary of floats. A model that samples draws the same noise every time (seed), and
+    the random state outside is left as it was.
+    """
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    sums = {}
+    with _own_randomness(device, seed):
+        for batch in images.split(batch_size):
+            for name, value in model.loss(to_float(batch.to(device))).items():
+                sums[name] = sums.get(name, 0) + value * len(batch)
+    model.train(training)
+    return {name: (value / len(images)).item() for name, value in sums.items()}
+
+
+@torch.no_grad()
+def in_batches(function, inputs, batch_size=1000):
+    """Apply a model, or one of its methods, to many images or codes; the results come back to the CPU.
+
+    function: model, model.encode, model.decode.
+    inputs: (n, ...), uint8 images or floats. Returns (n, ...), or a tuple of those where the
+    function returns one. No gradients, evaluation mode.
+    """
+    model = getattr(function, "__self__", function)
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    outputs = [function(to_float(batch.to(device))) for batch in inputs.split(batch_size)]
+    model.train(training)
+    if isinstance(outputs[0], tuple):
+        return tuple(torch.cat(parts).cpu() for parts in zip(*outputs))
+    return torch.cat(outputs).cpu()
