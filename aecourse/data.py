@@ -37,7 +37,7 @@ IDX_MD5 = {
     "fashion_mnist": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "8181f5470baa50b63fa0f6fddb340f0a"),
 }
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-STAND_IN_PASSES = 10
+STAND_IN_PASSES = 20
 NETWORK_TIMEOUT = 30  # seconds without a byte before a download counts as failed
 
 

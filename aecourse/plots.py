@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib.ticker import LogLocator, NullLocator
 
 from aecourse.training import in_batches
 
@@ -74,12 +75,20 @@ def training_curves(histories, term="loss", unit="", ax=None):
         if f"val_{term}" in history:
             ax.plot(history["epoch"], history[f"val_{term}"], color=colour, label=f"{name}, validation")
     ax.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, yscale="log")
+    plain_numbers(ax.yaxis)
     ax.legend()
     return ax
 
 
+def plain_numbers(axis):
+    """Label a logarithmic axis with 1, 2, 5, 10, 20 … instead of powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, position: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def latent_scatter(z, labels, classes, title="", ax=None):
-    """Codes in the plane, coloured by class, each class named at the median of its points.
+    """Codes in the plane, coloured by class, each class named at the mean of its points.
 
     z: (n, 2). labels: (n,), indices into classes.
     Raises ValueError if z is not two-dimensional: project it first.
@@ -91,9 +100,9 @@ def latent_scatter(z, labels, classes, title="", ax=None):
     z, labels = torch.as_tensor(z), torch.as_tensor(labels)
     for label, colour in enumerate(sns.color_palette(n_colors=len(classes))):
         points = z[labels == label]
-        ax.scatter(*points.T, s=4, color=colour, alpha=0.5, linewidths=0)
+        ax.scatter(*points.T, s=7, color=colour, alpha=0.7, linewidths=0)
     for label, name in enumerate(classes):
-        middle = z[labels == label].median(dim=0).values.tolist()
+        middle = z[labels == label].mean(dim=0).tolist()
         ax.text(*middle, name, fontsize=14, weight="bold", ha="center", va="center",
                 bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0})  # fmt: skip
     ax.set(xlabel="code 1", ylabel="code 2", title=title)

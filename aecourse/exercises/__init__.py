@@ -10,7 +10,7 @@ the learner's own code if it is right, the course's otherwise. `hint("1.1")` giv
 variable AECOURSE_EXERCISES=strict an answer that is missing or wrong is an error.
 """
 
-import importlib
+import importlib.util
 import inspect
 import os
 import textwrap
@@ -34,7 +34,7 @@ def exercise(number):
     Raises ValueError if there is no such exercise; ExerciseError in strict mode if the answer is not right.
     """
     global _lesson
-    task = _find(number)
+    task = find(number)
     _lesson = number.split(".")[0]
 
     def judge(answer):
@@ -75,7 +75,7 @@ def exercise(number):
 
 def hint(number):
     """Print the next hint for an exercise."""
-    hints = _find(number).hints
+    hints = find(number).hints
     given = _hints_given[number] = min(_hints_given.get(number, 0) + 1, len(hints))
     print(f"Hint {given} of {len(hints)}: {hints[given - 1]}")
     if given == len(hints):
@@ -84,7 +84,7 @@ def hint(number):
 
 def solution(number):
     """Print the course's own answer: the very code that the lessons run on."""
-    print(inspect.getsource(_find(number).solution).rstrip())
+    print(inspect.getsource(find(number).solution).rstrip())
 
 
 def progress():
@@ -92,7 +92,7 @@ def progress():
     if _lesson is None:
         print("No exercise has been run yet.")
         return
-    _find(f"{_lesson}.1")
+    find(f"{_lesson}.1")
     tasks = {number: task for number, task in EXERCISES.items() if number.split(".")[0] == _lesson}
     done = sum(_right.get(number, False) for number in tasks)
     print(f"Lesson {_lesson}: {done} of {len(tasks)} exercises right.")
@@ -100,7 +100,8 @@ def progress():
         print(f"  {'●' if _right.get(number) else '○'} {number} {task.solution.__name__}")
 
 
-def _find(number):
+def find(number):
+    """The registered exercise of this number. Raises ValueError if there is none."""
     lesson = str(number).split(".")[0]
     if lesson.isdecimal():
         module = f"aecourse.exercises.lesson{int(lesson):02d}"

@@ -17,23 +17,22 @@ from aecourse.exercises.checks import call, check, close, require, require_gradi
     ),
 )
 def _squared_error(answer):
-    x = torch.zeros(3, 1, 28, 28)
-    x_hat = torch.zeros(3, 1, 28, 28)
-    x_hat[0, 0, 0, 0] = 0.5  # one pixel off by a half
-    x_hat[1, 0, :2, :2] = -1.0  # four pixels off by one
+    x = torch.full((3, 1, 28, 28), 0.5)
+    x_hat = x.clone()
+    x_hat[0, 0, 0, 0] += 0.5  # one pixel off by a half
+    x_hat[1, 0, :2, :2] -= 1  # four pixels off by one
     result = call(answer, x_hat, x)
     if torch.is_tensor(result) and result.ndim == 0:
         require(False, "three images give one number. Keep the batch axis: one error for each image.")
     require_tensor(result, (3,), "the error of three images")
-    error = result[0].item()
-    require(not close(error, 0.5), "one pixel that is off by 0.5 costs 0.5. Is the difference squared?")
-    require(not close(error * 784, 0.25), "it is 784 times too small: sum over the pixels, do not average them.")
-    require(close(error, 0.25), f"one pixel off by 0.5 and 783 right ones cost {error:.4g}, not 0.25.")
-    error = result[1].item()
-    require(not close(error, 2.0), "four pixels off by 1 cost 2: there is a square root too many.")
-    require(not close(error, 16.0), "four pixels off by 1 cost 16: square each difference, then sum, not the other way round.")
-    require(close(error, 4.0), f"four pixels off by -1 and 780 right ones cost {error:.4g}, not 4.")
-    require(close(result[2], 0.0), f"two equal images have the error {result[2]:.4g}, not 0.")
+    one, four, none = result.tolist()
+    require(not (close(one, 0.5) and close(four, 2)), "four pixels off by 1 cost 2: there is a square root too many.")
+    require(not (close(one, 0.5) and close(four, 4)), "one pixel that is off by 0.5 costs 0.5. Is the difference squared?")
+    require(not close(one * 784, 0.25), "it is 784 times too small: sum over the pixels, do not average them.")
+    require(close(one, 0.25), f"one pixel off by 0.5 and 783 right ones cost {one:.4g}, not 0.25.")
+    require(not close(four, 16), "four pixels off by 1 cost 16: square each difference before you sum, not after.")
+    require(close(four, 4), f"four pixels off by -1 and 780 right ones cost {four:.4g}, not 4.")
+    require(close(none, 0), f"two equal images have the error {none:.4g}, not 0.")
 
     x, x_hat = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8, requires_grad=True)
     expected = losses.squared_error(x_hat, x)

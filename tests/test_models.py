@@ -1,0 +1,135 @@
+"""Models, losses and metrics: against PCA, scikit-learn, and numbers worked out by hand."""
+
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from aecourse import data, losses, metrics
+from aecourse.models import DenseAutoencoder, LinearAutoencoder, SparseAutoencoder, count_parameters
+from aecourse.training import fit, in_batches
+
+MODELS = [DenseAutoencoder, LinearAutoencoder, SparseAutoencoder]
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_skeleton(model_class):
+    model, x = model_class(latent_dim=5), torch.rand(3, 1, 28, 28)
+    z = model.encode(x)
+    assert z.shape == (3, 5) and model.decode(z).shape == x.shape
+    assert torch.equal(model(x), model.decode(z))
+    assert model(x[:1]).shape == (1, 1, 28, 28)
+    terms = model.loss(x)
+    assert all(value.ndim == 0 for value in terms.values()) and {"loss", "reconstruction"} <= set(terms)
+    assert model.unit
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_gradients_reach_every_parameter(model_class):
+    model = model_class(latent_dim=5)
+    model.loss(torch.rand(16, 1, 28, 28))["loss"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_loss_does_not_change_when_the_batch_is_repeated(model_class):
+    model, x = model_class(latent_dim=5), torch.rand(4, 1, 28, 28)
+    once, thrice = model.loss(x), model.loss(x.repeat(3, 1, 1, 1))
+    for name in once:
+        assert math.isclose(once[name].item(), thrice[name].item(), rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("model_class", [DenseAutoencoder, SparseAutoencoder])
+def test_decoded_pixels_lie_between_0_and_1(model_class):
+    x_hat = model_class(latent_dim=5).decode(1000 * torch.randn(50, 5))
+    assert x_hat.min() >= 0 and x_hat.max() <= 1
+
+
+def test_sparse_loss_by_hand():
+    model, x = SparseAutoencoder(latent_dim=6, penalty=0.3), torch.rand(2, 1, 28, 28)
+    z, x_hat = model.encode(x), model(x)
+    reconstruction = sum(((x_hat[i] - x[i]) ** 2).sum().item() for i in range(2)) / 2
+    l1 = sum(abs(value) for value in z.flatten().tolist()) / 2
+    assert math.isclose(model.loss(x)["loss"].item(), reconstruction + 0.3 * l1, rel_tol=1e-5)
+    assert z.min() == 0
+
+
+def test_squared_error_by_hand():
+    x_hat, x = torch.tensor([[[1.0, 2.0]], [[0.0, 0.0]]]), torch.tensor([[[0.0, 0.0]], [[0.0, -3.0]]])
+    assert losses.squared_error(x_hat, x).tolist() == [5.0, 9.0]
+
+
+def test_parameters_of_the_dense_model():
+    layers = [(784, 256), (256, 128), (128, 32), (32, 128), (128, 256), (256, 784)]
+    assert count_parameters(DenseAutoencoder(32)) == sum(a * b + b for a, b in layers) == 476_720
+
+
+def test_from_pca_is_sklearns_pca(digits):
+    x = data.to_float(digits.test)
+    pca = PCA(10, svd_solver="full").fit(data.to_float(digits.train).flatten(1).numpy())
+    expected = pca.inverse_transform(pca.transform(x.flatten(1).numpy()))
+    x_hat = in_batches(LinearAutoencoder.from_pca(digits.train, 10), digits.test)
+    np.testing.assert_allclose(x_hat.flatten(1).numpy(), expected, atol=1e-3)
+
+
+def test_trained_models_beat_pca_and_the_mean_image(digits):
+    x = data.to_float(digits.test)
+    mean = data.to_float(digits.train).mean(0, keepdim=True)
+    mean_error = metrics.mse(mean.expand_as(x), x)
+    pca_error = metrics.mse(in_batches(LinearAutoencoder.from_pca(digits.train, 8), digits.test), x)
+    errors = {}
+    for model_class, lr in ((LinearAutoencoder, 1e-2), (DenseAutoencoder, 3e-3)):
+        torch.manual_seed(0)
+        model = model_class(8)
+        fit(model, digits.train, epochs=200, lr=lr, device="cpu", progress=False)
+        errors[model_class] = metrics.mse(in_batches(model, digits.test), x)
+    assert pca_error < mean_error / 2
+    assert errors[LinearAutoencoder] < 1.02 * pca_error
+    assert errors[DenseAutoencoder] < 0.9 * pca_error
+
+
+@pytest.mark.skipif("AECOURSE_DATA" not in os.environ, reason="needs MNIST itself")
+def test_pca_of_mnist_lands_on_the_known_errors():
+    mnist = data.load("mnist")
+    x = data.to_float(mnist.test)
+    assert math.isclose(metrics.mse(data.to_float(mnist.train).mean(0, keepdim=True).expand_as(x), x), 0.06747, abs_tol=5e-5)
+    for size, expected in ((8, 0.03744), (32, 0.01683)):
+        pca = LinearAutoencoder.from_pca(torch.cat([mnist.train, mnist.val]), size)
+        assert math.isclose(metrics.mse(in_batches(pca, mnist.test), x), expected, abs_tol=1e-5)
+
+
+def test_mse_and_psnr_by_hand():
+    x_hat, x = torch.full((2, 1, 4, 4), 0.5), torch.full((2, 1, 4, 4), 0.6)
+    assert math.isclose(metrics.mse(x_hat, x), 0.01, rel_tol=1e-5)
+    assert math.isclose(metrics.psnr(x_hat, x), 20.0, rel_tol=1e-5)
+    assert math.isclose(metrics.psnr(x_hat + 1, x), -10 * math.log10(0.81), rel_tol=1e-4), "nothing is clipped"
+    with pytest.raises(ValueError, match="the shapes differ"):
+        metrics.mse(x_hat, x[:1])
+
+
+def test_ssim(digits):
+    x = data.to_float(digits.test[:20])
+    assert math.isclose(metrics.ssim(x, x), 1.0, rel_tol=1e-5)
+    noise = torch.randn_like(x)
+    assert 1 > metrics.ssim(x + 0.05 * noise, x) > metrics.ssim(x + 0.2 * noise, x) > 0
+
+
+def test_probes_tell_codes_apart():
+    labels, test_labels = torch.arange(300) % 3, torch.arange(90) % 3
+    codes, test_codes = (torch.eye(3)[y] + 0.05 * torch.randn(len(y), 3) for y in (labels, test_labels))
+    for probe in (metrics.knn_accuracy, metrics.linear_probe):
+        assert probe(codes, labels, test_codes, test_labels) == 1.0
+        chance = probe(torch.randn(300, 3), labels, torch.randn(90, 3), test_labels)
+        assert 0.1 < chance < 0.6
+    ring, test_ring = torch.randn(300, 2), torch.randn(90, 2)  # inside or outside a circle: no line separates them
+    split = (ring, (ring.norm(dim=1) > 1.2).long(), test_ring, (test_ring.norm(dim=1) > 1.2).long())
+    assert metrics.knn_accuracy(*split) > 0.9 > metrics.linear_probe(*split)
+
+
+def test_nearest_distance_by_hand():
+    references = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
+    images = torch.stack([torch.full((1, 2, 2), 0.1), torch.full((1, 2, 2), 0.8), torch.ones(1, 2, 2)])
+    assert torch.allclose(metrics.nearest_distance(images, references), torch.tensor([0.01, 0.04, 0.0]), atol=1e-6)

@@ -1,0 +1,277 @@
+"""fit and its companions: what training changes, what it must not change, and what survives trouble."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from aecourse import training
+from aecourse.models import DenseAutoencoder, LinearAutoencoder
+from aecourse.training import evaluate, fit, in_batches
+
+
+class Small(LinearAutoencoder):
+    """A linear autoencoder whose code is noisy, as a VAE's is: its training draws random numbers."""
+
+    def __init__(self, noise=0.1):
+        super().__init__(4)
+        self.noise = noise
+
+    def encode(self, x):
+        z = super().encode(x)
+        return z + self.noise * torch.randn_like(z)
+
+
+def weights(model):
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+def quiet(model, images, *rest, **keywords):
+    return fit(model, images, *rest, device="cpu", progress=False, **keywords)
+
+
+def test_training_changes_the_weights_and_lowers_the_loss(digits):
+    model = DenseAutoencoder(8)
+    before, loss = weights(model), evaluate(model, digits.val)["loss"]
+    quiet(model, digits.train, epochs=1)
+    assert not torch.equal(weights(model), before)
+    assert evaluate(model, digits.val)["loss"] < 0.8 * loss
+
+
+def test_gradients_reach_every_parameter_in_one_step(digits):
+    model = DenseAutoencoder(8)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    quiet(model, digits.train[:256], epochs=1)
+    assert all(not torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_evaluation_changes_nothing(digits):
+    model = nn.ModuleDict({"a": Small()})["a"].train()
+    before, state = weights(model), torch.get_rng_state()
+    first = evaluate(model, digits.val)
+    assert evaluate(model, digits.val) == first, "the same noise every time"
+    assert torch.equal(weights(model), before) and torch.equal(torch.get_rng_state(), state)
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_evaluate_weighs_batches_by_their_size(digits):
+    model = DenseAutoencoder(8)
+    by_7, whole = evaluate(model, digits.val, batch_size=7), evaluate(model, digits.val, batch_size=1000)
+    assert math.isclose(by_7["loss"], whole["loss"], rel_tol=1e-5)
+
+
+def test_history_is_a_table(digits):
+    history = quiet(Small(), digits.train[:512], digits.val, epochs=3)
+    table = pd.DataFrame(history)
+    assert table["epoch"].tolist() == [1, 2, 3]
+    assert set(table) == {"epoch", "seconds", "loss", "reconstruction", "val_loss", "val_reconstruction"}
+    assert table["seconds"].is_monotonic_increasing and table.notna().all(axis=None)
+
+
+def test_same_seed_same_weights_and_outside_randomness_untouched(digits):
+    runs = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(3)
+        model = Small()
+        state = torch.get_rng_state()
+        quiet(model, digits.train[:512], epochs=2, seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        runs.append(weights(model))
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+def test_validation_does_not_change_training(digits):
+    runs = []
+    for val in (None, digits.val):
+        torch.manual_seed(3)
+        model = Small()
+        quiet(model, digits.train[:512], val, epochs=2)
+        runs.append(weights(model))
+    assert torch.equal(*runs)
+
+
+def test_uint8_and_float_images_train_alike(digits):
+    runs = []
+    for images in (digits.train[:256], digits.train[:256].float() / 255):
+        torch.manual_seed(3)
+        model = Small()
+        quiet(model, images, epochs=1)
+        runs.append(weights(model))
+    assert torch.equal(*runs)
+
+
+def test_every_image_is_seen_once_an_epoch():
+    class Recorder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = nn.Parameter(torch.zeros(1)), []
+
+        def loss(self, x):
+            self.seen += [round(value * 255) for value in x[:, 0, 0, 0].tolist()]
+            return {"loss": self.weight.sum()}
+
+    model = Recorder()
+    images = torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1)
+    quiet(model, images, epochs=2, batch_size=50)
+    first, second = model.seen[:200], model.seen[200:]
+    assert sorted(first) == sorted(second) == list(range(200)) and first != second
+
+
+def test_fewer_images_than_a_batch():
+    history = quiet(DenseAutoencoder(2), torch.rand(3, 1, 28, 28), epochs=2)
+    assert len(history["loss"]) == 2
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Fragile(Small):
+    """Fails after a number of training steps."""
+
+    steps, error = 10**9, Killed
+
+    def loss(self, x):
+        if self.training:
+            self.steps -= 1
+            if self.steps < 0:
+                raise self.error
+        return super().loss(x)
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_resumed_run_ends_with_the_same_weights_bit_for_bit(digits, tmp_path, patience):
+    def run(model, **keywords):
+        return quiet(model, digits.train[:640], digits.val, epochs=5, patience=patience, **keywords)
+
+    torch.manual_seed(3)
+    whole = Fragile()
+    history = run(whole)
+
+    torch.manual_seed(3)
+    killed = Fragile()
+    killed.steps = 12  # five steps an epoch: in the middle of the third
+    with pytest.raises(Killed):
+        run(killed, checkpoint=tmp_path / "run.pt")
+
+    torch.manual_seed(99)
+    resumed = Fragile()
+    resumed.steps = 15  # the three epochs that are left, and no more
+    after = run(resumed, checkpoint=tmp_path / "run.pt")
+    assert torch.equal(weights(resumed), weights(whole))
+    assert after["val_loss"] == history["val_loss"] and after["epoch"] == [1, 2, 3, 4, 5]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"], "no half-written file stays behind"
+
+    finished = Fragile()
+    finished.steps = 0
+    assert run(finished, checkpoint=tmp_path / "run.pt")["val_loss"] == history["val_loss"]
+    assert torch.equal(weights(finished), weights(whole))
+
+
+def test_checkpoint_of_another_run_is_refused(digits, tmp_path):
+    path = tmp_path / "run.pt"
+    quiet(Small(), digits.train[:256], epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match="another run: epochs 1 there, 2 here"):
+        quiet(Small(), digits.train[:256], epochs=2, checkpoint=path)
+    with pytest.raises(ValueError, match="no checkpoint of this model"):
+        quiet(DenseAutoencoder(), digits.train[:256], epochs=1, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="no checkpoint of this model"):
+        quiet(Small(), digits.train[:256], epochs=1, checkpoint=path)
+
+
+def test_early_stopping_restores_the_best_weights(digits):
+    class GetsWorse(Small):
+        """Its validation loss falls for two epochs and rises from then on."""
+
+        def __init__(self):
+            super().__init__(noise=0)
+            self.validations, self.at_best = 0, None
+
+        def loss(self, x):
+            terms = super().loss(x)
+            if not self.training:
+                self.validations += 1
+                if self.validations == 2:
+                    self.at_best = weights(self).clone()
+                terms = {"loss": terms["loss"] * 0 + abs(self.validations - 2)}
+            return terms
+
+    model = GetsWorse()
+    history = quiet(model, digits.train[:256], digits.val, epochs=50, patience=3)
+    assert history["val_loss"] == [1, 0, 1, 2, 3]
+    assert torch.equal(weights(model), model.at_best)
+
+
+def test_interrupt_keeps_the_model_and_says_how_far(digits, capsys, tmp_path):
+    model = Fragile()
+    model.steps, model.error = 12, KeyboardInterrupt
+    history = fit(model, digits.train[:640], epochs=5, device="cpu", checkpoint=tmp_path / "run.pt")
+    printed = capsys.readouterr().out
+    assert "Interrupted in epoch 3 of 5" in printed and "goes on after epoch 2" in printed
+    assert history["epoch"] == [1, 2] and not model.training
+    assert weights(model).isfinite().all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_not_finite_stops_before_the_weights_are_touched(digits, value):
+    class Breaks(Small):
+        calls = 0
+
+        def loss(self, x):
+            terms = super().loss(x)
+            self.calls += 1
+            self.before = weights(self).clone()
+            if self.calls == 7:  # the second step of the second epoch
+                terms = {"loss": terms["loss"] * value, "reconstruction": terms["reconstruction"], "kl": terms["loss"] * value}
+            return terms
+
+    model = Breaks()
+    with pytest.raises(FloatingPointError, match=rf"not finite at step 2 of epoch 2: .*kl = {value}"):
+        quiet(model, digits.train[:640], epochs=5)
+    assert torch.equal(weights(model), model.before) and weights(model).isfinite().all()
+
+
+@pytest.mark.parametrize("images", [None, torch.zeros(0, 1, 28, 28), torch.zeros(5, 784), [1, 2]])
+def test_what_is_no_tensor_of_images_is_refused(images):
+    with pytest.raises(ValueError, match="images should be a tensor"):
+        quiet(Small(), images)
+
+
+def test_patience_needs_validation(digits):
+    with pytest.raises(ValueError, match="give val as well"):
+        quiet(Small(), digits.train, patience=3)
+
+
+def test_progress_shows_the_loss_in_its_unit(digits, capsys):
+    fit(DenseAutoencoder(2), digits.train[:256], digits.val, epochs=1, device="cpu")
+    printed = capsys.readouterr()
+    assert "epoch 1/1" in printed.out and "validation" in printed.out and "squared error per image" in printed.out
+    assert not printed.err
+
+
+def test_in_batches_is_the_function_itself(digits):
+    model = DenseAutoencoder(8).train()
+    x = digits.val
+    z = in_batches(model.encode, x, batch_size=7)
+    assert z.shape == (150, 8) and not z.requires_grad and model.training
+    assert torch.allclose(z, model.encode(x.float() / 255), atol=1e-5)
+    assert torch.allclose(in_batches(model, x, batch_size=40), model(x.float() / 255), atol=1e-5)
+
+
+def test_in_batches_of_a_function_with_two_results(digits):
+    class Two(Small):
+        def encode(self, x):
+            return super().encode(x), x
+
+    z, x = in_batches(Two().encode, digits.val, batch_size=40)
+    assert z.shape == (150, 4) and torch.allclose(x, digits.val.float() / 255)
+
+
+def test_default_device_is_the_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training.default_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.default_device().type == "cpu"

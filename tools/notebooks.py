@@ -1,0 +1,123 @@
+"""Notebooks as files: run them and keep their outputs, solve their exercises, find what is wrong with them.
+
+python3 course.py execute [notebook ...]     run on the full data and keep the outputs; all of them by default
+"""
+
+import hashlib
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+EXERCISE = re.compile(r'^@exercise\("([\d.]+)"\)', re.MULTILINE)
+BANNED_TAGS = {"raises-exception", "skip-execution"}
+PATHS = re.compile(r"(?<![\w.])(?:/(?:home|root|tmp|Users|work|var|opt|mnt|content|private)/|[A-Z]:\\)[\w.-]+")
+MAX_LINES, MAX_BYTES = 30, 1_500_000
+
+
+def code_cells(notebook):
+    """The code cells that hold code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def fingerprint(notebook):
+    """A digest of all code. Kept with the outputs, it tells whether they are older than the code."""
+    return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()[:16]
+
+
+def execute(path):
+    """Run a notebook from top to bottom on the full data and write it back with its outputs.
+
+    Raises RuntimeError if a dataset had to be replaced by its stand-in: such outputs are not for keeping.
+    """
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, kernel_name="python3", coalesce_streams=True, resources=resources).execute()
+    for cell in code_cells(notebook):
+        cell.metadata.pop("execution", None)  # timestamps
+        if any("*** NOT" in output.get("text", "") for output in cell.outputs):
+            raise RuntimeError(f"{path.name} ran on a stand-in. Set AECOURSE_DATA, or run where it can be downloaded.")
+    notebook.metadata["aecourse"] = {"outputs_of": fingerprint(notebook)}
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, path)
+
+
+def solve(notebook):
+    """Replace every exercise by the course's own solution, in place."""
+    from aecourse.exercises import find
+
+    for cell in code_cells(notebook):
+        if match := EXERCISE.search(cell.source):
+            cell.source = f"{match[0]}\n{inspect.getsource(find(match[1]).solution)}"
+
+
+def problems(path):
+    """What is wrong with a notebook as a file: a list of sentences, empty if all is well."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # whatever nbformat says of a file that is no notebook
+        return [f"is no valid notebook: {error}"]
+    found = []
+    ids = [cell.get("id") for cell in notebook.cells]
+    if None in ids or len(set(ids)) < len(ids) or notebook.nbformat_minor < 5:
+        found.append("has cells without an id of their own")
+    if path.stat().st_size > MAX_BYTES:
+        found.append(f"has {path.stat().st_size / 1e6:.1f} MB")
+    if "widgets" in notebook.metadata:
+        found.append("has widget metadata")
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        found.append("does not ask for the kernel python3")
+    if notebook.metadata.get("accelerator") != "GPU":
+        found.append("does not ask Colab for a GPU")
+    if notebook.metadata.get("execution", {}).get("allow_errors"):
+        found.append("allows errors")
+    cells = code_cells(notebook)
+    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
+        found.append("was not run once from top to bottom")
+    if notebook.metadata.get("aecourse", {}).get("outputs_of") != fingerprint(notebook):
+        found.append("has outputs older than its code: python3 course.py execute")
+    for cell in notebook.cells:
+        found += [f"cell {cell.get('id')} {problem}" for problem in _cell_problems(cell)]
+    return found
+
+
+def _cell_problems(cell):
+    for tag in BANNED_TAGS & set(cell.metadata.get("tags", [])):
+        yield f"has the tag {tag}"
+    if cell.cell_type != "code":
+        return
+    lines = [line for line in cell.source.splitlines() if line.strip()]
+    if len(lines) > MAX_LINES:
+        yield f"has {len(lines)} lines of code"
+    if any(line.lstrip().startswith(("!", "%pip", "%conda", "%%")) for line in lines):
+        yield "has a shell command or a magic, whose failure nbmake does not see"
+    if "ipywidgets" in cell.source or "tqdm.auto" in cell.source or "tqdm.notebook" in cell.source:
+        yield "uses ipywidgets"
+    if "execution" in cell.metadata:
+        yield "keeps timestamps"
+    for output in cell.outputs:
+        text = output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
+        if output.output_type == "error":
+            yield f"ends in an error: {output.ename}"
+        if output.get("name") == "stderr" or "Warning" in text:
+            yield "has a warning in its output"
+        if match := PATHS.search(text):
+            yield f"has an absolute path in its output: {match[0]}"
+        if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
+            yield "has a figure without a description"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["execute"]:
+        sys.exit(__doc__)
+    os.environ.pop("AECOURSE_EXERCISES", None)
+    for name in sys.argv[2:] or sorted(NOTEBOOKS.glob("*.ipynb")):
+        print(f"running {Path(name).name}", flush=True)
+        execute(Path(name).resolve())
