@@ -1,0 +1,139 @@
+"""The machinery of the exercises: their states, hints, solutions, progress, strict mode."""
+
+import pytest
+import torch
+
+from aecourse import exercises, losses
+from aecourse.exercises import ExerciseError, exercise, hint, progress, solution
+from aecourse.exercises.checks import EXERCISES, Wrong, call, require_tensor
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(exercises, "_right", {})
+    monkeypatch.setattr(exercises, "_hints_given", {})
+    monkeypatch.setattr(exercises, "_lesson", None)
+
+
+def right(x_hat, x):
+    return losses.squared_error(x_hat, x)
+
+
+def wrong(x_hat, x):
+    return 3 * losses.squared_error(x_hat, x)
+
+
+def empty(x_hat, x):
+    """Only words."""
+    ...
+
+
+def broken(x_hat, x):
+    return x_hat.no_such_method()
+
+
+def test_right_answer_is_kept(capsys):
+    assert exercise("1.1")(right) is right
+    assert capsys.readouterr().out == "● 1.1 right. The lesson now runs on your squared_error.\n"
+
+
+@pytest.mark.parametrize(
+    "answer, card",
+    [
+        (empty, "○ 1.1 to do.\n  The lesson goes on with the course's squared_error."),
+        (wrong, "✗ 1.1 not yet: one pixel off by 0.5 and 783 right ones cost 0.75, not 0.25."),
+        (broken, "in broken:  return x_hat.no_such_method()\n    AttributeError"),
+    ],
+)
+def test_other_answers_fall_back_and_say_so(capsys, answer, card):
+    assert exercise("1.1")(answer) is losses.squared_error
+    printed = capsys.readouterr().out
+    assert card in printed and "goes on with the course's squared_error" in printed
+    assert "site-packages" not in printed and "aecourse/" not in printed, "the learner's own lines only"
+
+
+@pytest.mark.parametrize("answer", [empty, wrong, broken])
+def test_strict_mode_makes_it_an_error(monkeypatch, answer):
+    monkeypatch.setenv("AECOURSE_EXERCISES", "strict")
+    with pytest.raises(ExerciseError, match="1.1"):
+        exercise("1.1")(answer)
+    assert exercise("1.1")(right) is right
+
+
+@pytest.mark.parametrize(
+    "body, unwritten",
+    [("...", True), ("pass", True), ('"""Words."""', True), ('"""Words."""\n    ...', True), ("return 1", False),
+     ('return "a"', False), ("x = 1", False), ('"""Words."""\n    return "a"', False)],
+)  # fmt: skip
+def test_what_counts_as_unwritten(body, unwritten):
+    scope = {}
+    exec(f"def answer():\n    {body}\n", scope)
+    assert bool(exercises._unwritten(scope["answer"])) is unwritten
+
+
+def test_checks_leave_the_random_state_alone():
+    state = torch.get_rng_state()
+    for number in [number for number in EXERCISES if number.startswith("1.")] or ["1.1"]:
+        exercise(number)(exercises.find(number).solution)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_hints_come_one_by_one(capsys):
+    hints = exercises.find("1.1").hints
+    for _ in range(len(hints) + 1):
+        hint("1.1")
+    printed = capsys.readouterr().out
+    assert [printed.index(text) for text in hints] == sorted(printed.index(text) for text in hints)
+    assert printed.count('solution("1.1")') == 2
+
+
+def test_solution_is_the_courses_own_code(capsys):
+    solution("1.1")
+    printed = capsys.readouterr().out
+    scope = {}
+    exec(printed, scope)
+    x_hat, x = torch.rand(2, 3, 1, 4, 4)
+    assert torch.equal(scope["squared_error"](x_hat, x), losses.squared_error(x_hat, x))
+
+
+def test_progress_counts_what_is_right(capsys):
+    progress()
+    assert "No exercise has been run yet." in capsys.readouterr().out
+    exercise("1.1")(right)
+    exercise("1.3")(wrong)
+    capsys.readouterr()
+    progress()
+    printed = capsys.readouterr().out
+    assert "Lesson 1: 1 of 6 exercises right." in printed
+    assert "● 1.1 squared_error" in printed and "○ 1.3 count_parameters" in printed
+    exercise("1.1")(wrong)
+    capsys.readouterr()
+    progress()
+    assert "0 of 6" in capsys.readouterr().out, "an answer that was right and is no longer"
+
+
+@pytest.mark.parametrize("function", [exercise, hint, solution])
+@pytest.mark.parametrize("number", ["1.99", "99.1", "", "one", 1.1])
+def test_unknown_exercise_is_named(function, number):
+    with pytest.raises(ValueError, match="there is no exercise"):
+        function(number)
+
+
+def test_call_notices_changed_inputs_and_changed_randomness():
+    with pytest.raises(Wrong, match="in place"):
+        call(lambda x: x.mul_(2), torch.ones(2))
+    with pytest.raises(Wrong, match="random state"):
+        call(lambda x: torch.rand(1), torch.ones(2))
+
+
+@pytest.mark.parametrize("result, words", [(None, "is None"), (1.0, "is a float"), (torch.ones(2), r"shape \(2,\)")])
+def test_require_tensor_says_what_came(result, words):
+    with pytest.raises(Wrong, match=words):
+        require_tensor(result, (3,), "the result")
+
+
+def test_every_exercise_has_hints_and_a_documented_solution():
+    exercises.find("1.1")
+    for number, task in EXERCISES.items():
+        assert 2 <= len(task.hints) <= 3, number
+        assert task.solution.__doc__ and task.kind in ("write", "bug", "predict")

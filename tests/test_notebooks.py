@@ -1,0 +1,217 @@
+"""The notebooks as files, their setup cell, and every lesson solved, offline, from another folder.
+
+That they run as they are handed out is pytest --nbmake's part.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from tools import notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def offline(tmp_path):
+    """An environment without network, datasets or home; `aecourse` is not on its path."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("AECOURSE_", "PYTHONPATH"))}
+    for variable in ("HOME", "USERPROFILE"):
+        variables[variable] = str(tmp_path)
+    for variable in ("http_proxy", "https_proxy"):
+        variables[variable] = "http://127.0.0.1:9"  # nobody answers there
+    variables.pop("no_proxy", None)
+    return variables | {"PYTHONUTF8": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+def setup_source():
+    return nbformat.read(LESSONS[0], as_version=4).cells[1].source
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_nothing_is_wrong_with_a_lesson(path):
+    assert notebooks.problems(path) == []
+
+
+def test_setup_cell_is_the_same_everywhere():
+    for path in LESSONS:
+        cell = nbformat.read(path, as_version=4).cells[1]
+        assert cell.id == "setup" and cell.source == setup_source()
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_four_to_six_exercises_and_ends_with_progress(path):
+    cells = notebooks.code_cells(nbformat.read(path, as_version=4))
+    numbers = [match[1] for cell in cells if (match := notebooks.EXERCISE.search(cell.source))]
+    lesson = int(path.name[:2])
+    assert numbers == [f"{lesson}.{i}" for i in range(1, len(numbers) + 1)] and 4 <= len(numbers) <= 6
+    assert cells[-1].source == "progress()"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_solved_lesson_runs_offline_from_another_folder(path, tmp_path, offline):
+    notebook = nbformat.read(path, as_version=4)
+    notebooks.solve(notebook)
+    (tmp_path / "lessons").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    nbformat.write(notebook, tmp_path / "lessons" / path.name)
+    shutil.copytree(ROOT / "aecourse", tmp_path / "site" / "aecourse", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = offline | {"PYTHONPATH": str(tmp_path / "site"), "AECOURSE_EXERCISES": "strict"}
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", "done.ipynb"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "lessons" / path.name)],
+        cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = notebooks.code_cells(nbformat.read(tmp_path / "lessons" / "done.ipynb", as_version=4))
+    printed = {cell.id: "".join(output.get("text", "") for output in cell.outputs) for cell in cells}
+    assert "*** NOT MNIST" in printed["setup"]
+    exercises = [cell.id for cell in cells if notebooks.EXERCISE.search(cell.source)]
+    assert exercises and all(printed[cell].startswith("●") for cell in exercises)
+    assert f"{len(exercises)} of {len(exercises)} exercises right" in printed[cells[-1].id]
+
+
+@pytest.mark.parametrize("folder", ["", "notebooks", "tests"])
+def test_setup_finds_the_clone_from_within_it(folder, offline):
+    code = f"{setup_source()}\nimport aecourse\nprint(aecourse.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / folder, env=offline, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.splitlines()[-1]) == ROOT / "aecourse" / "__init__.py"
+
+
+def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(tmp_path, offline):
+    """As on Colab: torch and numpy are there, aecourse is not, and the notebook is alone in an empty folder."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "aecourse", source / "aecourse", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", tmp_path / "wheels", source], check=True)
+    (wheel,) = (tmp_path / "wheels").glob("aecourse-*.whl")
+
+    venv.create(tmp_path / "colab", with_pip=True)
+    python = tmp_path / "colab" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    subprocess.run([python, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"], check=True)  # older than torch wants
+    here = [folder for folder in sys.path if folder.endswith("site-packages")]
+    ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
+    (packages / "torch-is-there.pth").write_text("\n".join(here))  # everything that this environment has
+    (tmp_path / "empty").mkdir()
+
+    versions = "import numpy, torch; print(numpy.__version__, torch.__version__, numpy.__file__, torch.__file__)"
+    report = f"import aecourse; print(aecourse.__file__); {versions}"
+    run = {"cwd": tmp_path / "empty", "env": offline | {"AECOURSE_SOURCE": str(wheel)}, "capture_output": True, "text": True}
+    before = subprocess.run([python, "-c", versions], **run)
+    for attempt in ("first", "again"):
+        done = subprocess.run([python, "-c", f"{setup_source()}\n{report}"], encoding="utf-8", **run)
+        assert done.returncode == 0, done.stderr
+        *_, file, after = done.stdout.splitlines()
+        assert Path(file) == packages / "aecourse" / "__init__.py", attempt
+        assert after == before.stdout.strip(), "torch and numpy are what they were"
+
+
+def test_setup_that_cannot_install_says_so(tmp_path, offline):
+    environment = offline | {"AECOURSE_SOURCE": str(tmp_path / "no-such.whl")}
+    done = subprocess.run(
+        [sys.executable, "-c", setup_source()], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "aecourse was not found and could not be installed" in done.stderr
+
+
+# The checker itself, on small notebooks with one thing wrong in each
+
+
+def good_notebook():
+    code = new_code_cell("print(1)", execution_count=1, outputs=[new_output("stream", text="1\n")], id="b")
+    notebook = new_notebook(cells=[new_markdown_cell("Words.", id="a"), code])
+    notebook.metadata.update({"kernelspec": {"name": "python3", "display_name": "Python 3"}, "accelerator": "GPU"})
+    notebook.metadata["aecourse"] = {"outputs_of": notebooks.fingerprint(notebook)}
+    return notebook
+
+
+def with_source(source):
+    def change(notebook):
+        notebook.cells[1].source = source
+        notebook.metadata["aecourse"] = {"outputs_of": notebooks.fingerprint(notebook)}
+
+    return change
+
+
+def with_output(output):
+    return lambda notebook: notebook.cells[1].outputs.append(output)
+
+
+PICTURE = new_output("display_data", data={"image/png": "AAAA"})
+BAD = {
+    "outputs older than its code": lambda notebook: notebook.cells[1].update(source="print(2)"),
+    "not run once from top to bottom": lambda notebook: notebook.cells[1].update(execution_count=7),
+    "without an id of their own": lambda notebook: notebook.cells[1].update(id="a"),
+    "widget metadata": lambda notebook: notebook.metadata.update(widgets={}),
+    "does not ask for the kernel python3": lambda notebook: notebook.metadata["kernelspec"].update(name="my-env"),
+    "does not ask Colab for a GPU": lambda notebook: notebook.metadata.pop("accelerator"),
+    "allows errors": lambda notebook: notebook.metadata.update(execution={"allow_errors": True}),
+    "has the tag raises-exception": lambda notebook: notebook.cells[1].metadata.update(tags=["raises-exception"]),
+    "has the tag skip-execution": lambda notebook: notebook.cells[1].metadata.update(tags=["skip-execution"]),
+    "keeps timestamps": lambda notebook: notebook.cells[1].metadata.update(execution={"iopub.execute_input": "2020"}),
+    "31 lines of code": with_source("\n".join(f"x = {i}" for i in range(31))),
+    "a shell command": with_source("!pip install numpy"),
+    "or a magic": with_source("%pip install numpy"),
+    "uses ipywidgets": with_source("from tqdm.auto import tqdm"),
+    "ends in an error: ValueError": with_output(new_output("error", ename="ValueError", evalue="", traceback=[])),
+    "a warning in its output": with_output(new_output("stream", name="stderr", text="careful\n")),
+    "absolute path in its output: /home/somebody": with_output(new_output("stream", text="in /home/somebody/course\n")),
+    r"absolute path in its output: C:\Users": with_output(new_output("stream", text="in C:\\Users\\somebody\n")),
+    "a figure without a description": with_output(PICTURE),
+    "MB": with_output(new_output("stream", text="x" * 1_600_000)),
+}
+
+
+def test_the_checker_finds_nothing_in_a_good_notebook(tmp_path):
+    nbformat.write(good_notebook(), tmp_path / "good.ipynb")
+    assert notebooks.problems(tmp_path / "good.ipynb") == []
+
+
+@pytest.mark.parametrize("problem", BAD)
+def test_the_checker_names_what_is_wrong(tmp_path, problem):
+    notebook = good_notebook()
+    BAD[problem](notebook)
+    path = tmp_path / "bad.ipynb"
+    path.write_text(nbformat.v4.writes(notebook), encoding="utf-8")
+    found = notebooks.problems(path)
+    assert len(found) == 1 and problem in found[0], found
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"cells": 1}', "not json"])
+def test_the_checker_refuses_what_is_no_notebook(tmp_path, text):
+    (tmp_path / "bad.ipynb").write_text(text)
+    assert "is no valid notebook" in notebooks.problems(tmp_path / "bad.ipynb")[0]
+
+
+def test_execute_keeps_outputs_and_no_timestamps(tmp_path):
+    notebook = good_notebook()
+    notebook.cells[1].update(source="for i in range(3):\n    print(i, end='\\r')\nprint()", outputs=[], execution_count=None)
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    notebooks.execute(tmp_path / "lesson.ipynb")
+    assert notebooks.problems(tmp_path / "lesson.ipynb") == []
+    (output,) = nbformat.read(tmp_path / "lesson.ipynb", as_version=4).cells[1].outputs
+    assert output.text.strip() == "2", "of a progress bar only the last state"
+
+
+def test_execute_keeps_nothing_of_a_stand_in(tmp_path):
+    notebook = good_notebook()
+    notebook.cells[1].update(source="print('*** NOT MNIST: no network')", outputs=[])
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    before = (tmp_path / "lesson.ipynb").read_bytes()
+    with pytest.raises(RuntimeError, match="ran on a stand-in"):
+        notebooks.execute(tmp_path / "lesson.ipynb")
+    assert (tmp_path / "lesson.ipynb").read_bytes() == before

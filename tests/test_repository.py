@@ -1,0 +1,71 @@
+"""The repository agrees with itself: dependencies, addresses, commands."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def project():
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        return tomllib.loads(PYPROJECT)["project"]
+    pytest.skip("tomllib came with Python 3.11")
+
+
+def test_dependencies_are_the_same_everywhere():
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    required = {line for line in text.splitlines() if line and not line.startswith("#")}
+    declared = project()["dependencies"] + project()["optional-dependencies"]["course"]
+    assert required == set(declared) and len(declared) == len(required)
+    environment = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert re.search(r"- pip:\n\s+- -r requirements.txt\n", environment)
+    python = project()["requires-python"]
+    assert f"python{python}" in environment
+
+
+def test_dependencies_have_lower_bounds_only():
+    declared = project()["dependencies"] + project()["optional-dependencies"]["course"]
+    assert all(re.fullmatch(r"[a-z-]+>=[\d.]+", requirement) for requirement in declared)
+
+
+def test_the_published_address_is_one():
+    address = project()["urls"]["repository"]
+    path = address.removeprefix("https://github.com/")
+    for lesson in LESSONS:
+        notebook = nbformat.read(lesson, as_version=4)
+        badge = f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{lesson.name}"
+        assert badge in notebook.cells[0].source
+        assert f'"git+{address}"' in notebook.cells[1].source
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *LESSONS, *(ROOT / "aecourse").rglob("*.py")]
+    for file in files:
+        for found in re.findall(r"github(?:\.com)?/([\w.-]+/aecourse)\b", file.read_text(encoding="utf-8")):
+            assert found == path, f"{file.name} says {found}"
+
+
+def test_every_lesson_stands_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for lesson in LESSONS:
+        assert f"notebooks/{lesson.name}" in readme
+    for file in re.findall(r"\]\((?!http)([\w./-]+)\)", readme) + re.findall(r'src="(?!http)([\w./-]+)"', readme):
+        assert (ROOT / file).exists(), f"the README points to {file}"
+
+
+def test_ci_runs_the_readmes_command():
+    readme, ci, workflow = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run", ".github/workflows/test.yml")
+    )
+    assert "python3 course.py test" in readme and "python3 course.py test" in ci and "course.py test" in workflow
+    assert all(system in workflow for system in ("ubuntu", "macos", "windows"))
+
+
+def test_no_dataset_is_in_the_repository():
+    kept = [path.name for path in (ROOT / "data").glob("*") if path.name == "README.md"]
+    assert kept == ["README.md"] and "data/*" in (ROOT / ".gitignore").read_text(encoding="utf-8")
