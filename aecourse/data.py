@@ -117,8 +117,7 @@ def _read(name):
     if prepared := os.environ.get("AECOURSE_DATA"):
         if not Path(prepared).is_dir():
             raise ValueError(
-                f"AECOURSE_DATA is {prepared!r}, which is not a folder. Correct it, or unset it to use "
-                f"{data_folder()}."
+                f"AECOURSE_DATA is {prepared!r}, which is not a folder. Correct it, or unset it to use {data_folder()}."
             )
         folders = {"AECOURSE_DATA": Path(prepared)} | folders
     for place, folder in folders.items():
@@ -165,9 +164,7 @@ def _check(path, arrays, classes):
     shapes = {key: arrays[key].shape for key in ARRAYS}
     for part in ("train", "test"):
         images, labels = shapes[f"{part}_images"], shapes[f"{part}_labels"]
-        require(
-            len(images) == 3 or (len(images) == 4 and images[3] == 3), f"{part}_images has the shape {images}"
-        )
+        require(len(images) == 3 or (len(images) == 4 and images[3] == 3), f"{part}_images has the shape {images}")
         require(labels == images[:1], f"{part}_labels has the shape {labels} for {images[0]} images")
         present = np.unique(arrays[f"{part}_labels"])
         require(present.tolist() == list(range(classes)), f"{part}_labels are {present}, not 0 to {classes - 1}")
@@ -200,13 +197,13 @@ def _fetch(name):
     lock = FileLock(folder / f".{name}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=1)
+        held = lock.acquire(timeout=1)
     except Timeout:
         print(f"Another notebook is fetching {name}; this one waits for it.", flush=True)
-        lock.acquire()
+        held = lock.acquire()
     except OSError:  # the folder cannot be written: nothing to share, nothing to lock
-        lock = nullcontext()
-    with lock:
+        held = nullcontext()
+    with held:
         arrays, origin = _read(name)  # another notebook may have fetched it while this one waited
         if arrays is None:
             arrays, origin = _download(name), "the download"

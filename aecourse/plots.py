@@ -88,23 +88,20 @@ def plain_numbers(axis):
 
 
 def latent_scatter(z, labels, classes, title="", ax=None):
-    """Codes in the plane, coloured by class, each class named at the mean of its points.
+    """Codes in the plane, each drawn as the number of its class, in the colour of its class.
 
-    z: (n, 2). labels: (n,), indices into classes.
+    z: (n, 2). labels: (n,), indices into classes; a legend names them where they are not digits.
     Raises ValueError if z is not two-dimensional: project it first.
     """
     if z.ndim != 2 or z.shape[1] != 2:
         raise ValueError(f"a scatter plot takes codes of shape (n, 2), not {tuple(z.shape)}: project them first.")
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 5.5))
-    z, labels = torch.as_tensor(z), torch.as_tensor(labels)
     for label, colour in enumerate(sns.color_palette(n_colors=len(classes))):
         points = z[labels == label]
-        ax.scatter(*points.T, s=7, color=colour, alpha=0.7, linewidths=0)
-    for label, name in enumerate(classes):
-        middle = z[labels == label].mean(dim=0).tolist()
-        ax.text(*middle, name, fontsize=14, weight="bold", ha="center", va="center",
-                bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0})  # fmt: skip
+        ax.scatter(*points.T, s=26, marker=f"${label}$", color=colour, linewidths=0, label=f"{label} {classes[label]}")
+    if list(classes) != [str(label) for label in range(len(classes))]:
+        ax.legend(markerscale=2)
     ax.set(xlabel="code 1", ylabel="code 2", title=title)
     return ax
 

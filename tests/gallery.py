@@ -39,8 +39,12 @@ def judge(number, answer):
 
 def gallery_tests(galleries):
     """The tests of a lesson's galleries: assign the result to names that begin with test_."""
-    wrong = [pytest.param(g.number, *case, id=f"{g.number}-{i}") for g in galleries for i, case in enumerate(g.wrong_answers)]
-    right = [pytest.param(g.number, case, id=f"{g.number}-{i}") for g in galleries for i, case in enumerate(g.right_answers)]
+    wrong = [
+        pytest.param(g.number, *case, id=f"{g.number}-{i}") for g in galleries for i, case in enumerate(g.wrong_answers)
+    ]
+    right = [
+        pytest.param(g.number, case, id=f"{g.number}-{i}") for g in galleries for i, case in enumerate(g.right_answers)
+    ]
 
     @pytest.mark.parametrize("number, answer, message", wrong)
     def test_wrong_answer_is_refused_by_name(number, answer, message):

@@ -191,7 +191,9 @@ def test_download_with_another_checksum_is_refused(server, folder, monkeypatch, 
     assert not (folder / "mnist.npz").exists()
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:3000] + b"\0" * 99 + b[3099:]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:3000] + b"\0" * 99 + b[3099:]]
+)
 def test_damaged_file_is_set_aside_and_fetched_again(server, folder, capsys, damage):
     write(folder)
     path = folder / "mnist.npz"
@@ -233,14 +235,18 @@ def test_two_notebooks_at_once_download_once(server, folder, capsys):
     assert capsys.readouterr().out.count("Downloading mnist") == 1
 
 
-@pytest.mark.parametrize("name, stand_in", [("mnist", "digits"), ("fashion_mnist", "digits"), ("svhn", "patches"), ("cifar10", "patches")])
+@pytest.mark.parametrize(
+    "name, stand_in", [("mnist", "digits"), ("fashion_mnist", "digits"), ("svhn", "patches"), ("cifar10", "patches")]
+)
 def test_without_network_a_stand_in_says_so(folder, capsys, name, stand_in):
     loaded = data.load(name)
     printed = capsys.readouterr().out
     assert loaded.name == stand_in and f"standing in for {name}" in loaded.origin
     assert f"*** NOT {name.upper()}" in printed and "refused" in printed.lower()
     small = data.load(stand_in)
-    assert len(loaded.train) == data.STAND_IN_PASSES * len(small.train) and torch.equal(loaded.train[: len(small.train)], small.train)
+    assert len(loaded.train) == data.STAND_IN_PASSES * len(small.train) and torch.equal(
+        loaded.train[: len(small.train)], small.train
+    )
     assert torch.equal(loaded.test, small.test)
 
 
@@ -304,8 +310,7 @@ def test_real_files_have_the_published_checksums(name):
 def test_importing_the_package_is_light():
     """Whatever is heavy is imported where it is used: not with the package, and not with its ground floor."""
     code = (
-        "import sys, aecourse; before = set(sys.modules); "
-        "import aecourse.data, aecourse.models, aecourse.losses, aecourse.training, aecourse.metrics, aecourse.exercises;"
+        "import sys; from aecourse import data, exercises, losses, metrics, models, training;"
         "heavy = {'sklearn', 'torchvision', 'matplotlib', 'seaborn', 'torchmetrics', 'pandas'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -95,7 +95,9 @@ def test_trained_models_beat_pca_and_the_mean_image(digits):
 def test_pca_of_mnist_lands_on_the_known_errors():
     mnist = data.load("mnist")
     x = data.to_float(mnist.test)
-    assert math.isclose(metrics.mse(data.to_float(mnist.train).mean(0, keepdim=True).expand_as(x), x), 0.06747, abs_tol=5e-5)
+    assert math.isclose(
+        metrics.mse(data.to_float(mnist.train).mean(0, keepdim=True).expand_as(x), x), 0.06747, abs_tol=5e-5
+    )
     for size, expected in ((8, 0.03744), (32, 0.01683)):
         pca = LinearAutoencoder.from_pca(torch.cat([mnist.train, mnist.val]), size)
         assert math.isclose(metrics.mse(in_batches(pca, mnist.test), x), expected, abs_tol=1e-5)

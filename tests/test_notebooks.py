@@ -101,7 +101,9 @@ def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(t
 
     venv.create(tmp_path / "colab", with_pip=True)
     python = tmp_path / "colab" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    subprocess.run([python, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"], check=True)  # older than torch wants
+    subprocess.run(
+        [python, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"], check=True
+    )  # older than torch wants
     here = [folder for folder in sys.path if folder.endswith("site-packages")]
     ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
@@ -110,7 +112,12 @@ def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(t
 
     versions = "import numpy, torch; print(numpy.__version__, torch.__version__, numpy.__file__, torch.__file__)"
     report = f"import aecourse; print(aecourse.__file__); {versions}"
-    run = {"cwd": tmp_path / "empty", "env": offline | {"AECOURSE_SOURCE": str(wheel)}, "capture_output": True, "text": True}
+    run = {
+        "cwd": tmp_path / "empty",
+        "env": offline | {"AECOURSE_SOURCE": str(wheel)},
+        "capture_output": True,
+        "text": True,
+    }
     before = subprocess.run([python, "-c", versions], **run)
     for attempt in ("first", "again"):
         done = subprocess.run([python, "-c", f"{setup_source()}\n{report}"], encoding="utf-8", **run)
@@ -199,7 +206,9 @@ def test_the_checker_refuses_what_is_no_notebook(tmp_path, text):
 
 def test_execute_keeps_outputs_and_no_timestamps(tmp_path):
     notebook = good_notebook()
-    notebook.cells[1].update(source="for i in range(3):\n    print(i, end='\\r')\nprint()", outputs=[], execution_count=None)
+    notebook.cells[1].update(
+        source="for i in range(3):\n    print(i, end='\\r')\nprint()", outputs=[], execution_count=None
+    )
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
     notebooks.execute(tmp_path / "lesson.ipynb")
     assert notebooks.problems(tmp_path / "lesson.ipynb") == []

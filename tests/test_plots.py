@@ -46,12 +46,14 @@ def test_training_curves():
     assert "b, validation" not in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_latent_scatter_puts_every_point_and_name():
+def test_latent_scatter_draws_every_point_and_names_classes():
     z, labels = torch.randn(60, 2), torch.arange(60) % 3
     ax = plots.latent_scatter(z, labels, ("x", "y", "z"), title="codes")
     points = np.concatenate([collection.get_offsets() for collection in ax.collections])
     np.testing.assert_allclose(sorted(points.tolist()), sorted(z.tolist()))
-    assert [text.get_text() for text in ax.texts] == ["x", "y", "z"] and ax.get_title() == "codes"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0 x", "1 y", "2 z"]
+    assert ax.get_title() == "codes"
+    assert plots.latent_scatter(z, labels, ("0", "1", "2")).get_legend() is None
     with pytest.raises(ValueError, match="project them first"):
         plots.latent_scatter(torch.randn(60, 3), labels, ("x", "y", "z"))
 
@@ -63,7 +65,13 @@ def test_latent_grid_lies_on_the_planes_axes():
         """Draws the first number of the code in the left half, the second in the right half."""
 
         def decode(self, z):
-            return z[:, :, None, None].repeat_interleave(14, 1).permute(0, 2, 3, 1).expand(-1, 28, 1, 28).permute(0, 2, 1, 3)
+            return (
+                z[:, :, None, None]
+                .repeat_interleave(14, 1)
+                .permute(0, 2, 3, 1)
+                .expand(-1, 28, 1, 28)
+                .permute(0, 2, 1, 3)
+            )
 
     ax = plots.latent_grid(Shows(2), (0.0, 1.0), (0.0, 0.5), steps=3)
     picture, (left, right, bottom, top) = ax.images[0].get_array(), ax.images[0].get_extent()

@@ -225,7 +225,11 @@ def test_loss_that_is_not_finite_stops_before_the_weights_are_touched(digits, va
             self.calls += 1
             self.before = weights(self).clone()
             if self.calls == 7:  # the second step of the second epoch
-                terms = {"loss": terms["loss"] * value, "reconstruction": terms["reconstruction"], "kl": terms["loss"] * value}
+                terms = {
+                    "loss": terms["loss"] * value,
+                    "reconstruction": terms["reconstruction"],
+                    "kl": terms["loss"] * value,
+                }
             return terms
 
     model = Breaks()

@@ -112,8 +112,7 @@ def find(number):
     return EXERCISES[number]
 
 
-def _empty():
-    ...
+def _empty(): ...
 
 
 def _empty_with_docstring():

@@ -4,8 +4,8 @@ A check is a function of the learner's answer. It returns if the answer is right
 with a sentence that says what is off, by how much and where to look, without giving the answer away.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 

@@ -27,7 +27,9 @@ def _squared_error(answer):
     require_tensor(result, (3,), "the error of three images")
     one, four, none = result.tolist()
     require(not (close(one, 0.5) and close(four, 2)), "four pixels off by 1 cost 2: there is a square root too many.")
-    require(not (close(one, 0.5) and close(four, 4)), "one pixel that is off by 0.5 costs 0.5. Is the difference squared?")
+    require(
+        not (close(one, 0.5) and close(four, 4)), "one pixel that is off by 0.5 costs 0.5. Is the difference squared?"
+    )
     require(not close(one * 784, 0.25), "it is 784 times too small: sum over the pixels, do not average them.")
     require(close(one, 0.25), f"one pixel off by 0.5 and 783 right ones cost {one:.4g}, not 0.25.")
     require(not close(four, 16), "four pixels off by 1 cost 16: square each difference before you sum, not after.")
@@ -128,7 +130,9 @@ def _count_parameters(answer):
     require(result == 31, f"layers inside layers: 4 → 5 → 1 has 31 parameters, you count {result}.")
     norm = nn.BatchNorm1d(7)
     result = call(answer, norm)
-    require(result == 14, f"batch norm of 7 channels learns 14 numbers, you count {result}: running means are not learned.")
+    require(
+        result == 14, f"batch norm of 7 channels learns 14 numbers, you count {result}: running means are not learned."
+    )
     layer.weight.requires_grad_(False)
     result = call(answer, layer)
     require(result == 2, f"with its weights frozen the layer from 3 to 2 can change 2 numbers, you count {result}.")
@@ -181,7 +185,9 @@ def _reconstruction_loss(answer):
         f"the same three images twice over change the loss from {result:.4g} to {twice:.4g}: divide by the batch.",
     )
     require(not close(result * 784, energy), "it is 784 times too small: sum over the pixels, average over the images.")
-    require(close(result, energy), f"a black reconstruction of three images costs {energy:.4g}; yours says {result:.4g}.")
+    require(
+        close(result, energy), f"a black reconstruction of three images costs {energy:.4g}; yours says {result:.4g}."
+    )
     result = call(answer, _Scaled(0.5), x).item()
     require(close(result, energy / 4), f"half the right brightness costs {energy / 4:.4g}; yours says {result:.4g}.")
     model = _Scaled(0.5)
@@ -212,7 +218,9 @@ def _costs_more(answer):
     require(isinstance(choice, str), f'you answer {choice!r}; return one of the texts "shift", "gap" or "same".')
     choice = choice.strip().lower()
     require(choice in ("shift", "gap", "same"), f'"{choice}" is none of "shift", "gap" and "same".')
-    require(choice != "gap", "the gap is plain to the eye, but it is only 25 pixels. Run on and compare the two errors.")
+    require(
+        choice != "gap", "the gap is plain to the eye, but it is only 25 pixels. Run on and compare the two errors."
+    )
     require(choice != "same", "the two differ by far more than a tenth. Run on and compare the two errors.")
 
 
@@ -242,10 +250,17 @@ def _sparse_autoencoder(answer):
         require_tensor(terms[name], (), f'the entry "{name}"')
     z, l1 = model.encode(x), terms["l1"].item()
     wanted = z.abs().sum(dim=1).mean().item()
-    require(not close(l1, z.abs().mean()), "l1 is 6 times too small at 6 units: sum over the code, average over the images.")
+    require(
+        not close(l1, z.abs().mean()), "l1 is 6 times too small at 6 units: sum over the code, average over the images."
+    )
     require(not close(l1, z.abs().sum()), "l1 is 3 times too large for three images: average over the batch.")
-    require(not close(l1, wanted * 0.25), "l1 holds the penalty already. Report Σ|z| itself; the factor belongs in the loss.")
-    require(close(l1, wanted), f"l1 is {l1:.4g} where Σ|z| per image is {wanted:.4g}: a sum of absolute values of the code?")
+    require(
+        not close(l1, wanted * 0.25),
+        "l1 holds the penalty already. Report Σ|z| itself; the factor belongs in the loss.",
+    )
+    require(
+        close(l1, wanted), f"l1 is {l1:.4g} where Σ|z| per image is {wanted:.4g}: a sum of absolute values of the code?"
+    )
     wanted = losses.squared_error(model.decode(z), x).mean().item()
     reconstruction = terms["reconstruction"].item()
     require(
