@@ -44,7 +44,8 @@ def set_up():
     moved = stamp and stamp.splitlines()[0] != str(VENV)
     STAMP.unlink(missing_ok=True)
     try:
-        venv.create(VENV, with_pip=True, clear=bool(moved) or not PYTHON.exists())
+        fresh = bool(moved) or not PYTHON.exists()
+        venv.create(VENV, with_pip=True, clear=fresh, symlinks=os.name != "nt")
     except subprocess.CalledProcessError:
         sys.exit("Python could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv")
     install = ["install", "-r", str(ROOT / "requirements.txt")]

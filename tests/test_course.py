@@ -22,7 +22,7 @@ def course(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     module.calls, module.failing = [], set()
 
-    def create(folder, with_pip, clear):
+    def create(folder, with_pip, clear, symlinks):
         module.calls.append("clear" if clear else "keep")
         module.PYTHON.parent.mkdir(parents=True, exist_ok=True)
         module.PYTHON.touch()
