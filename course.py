@@ -11,6 +11,7 @@ is passed on: `python3 course.py lab --no-browser`, `python3 course.py test -k d
 """
 
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -68,6 +69,7 @@ if __name__ == "__main__":
         sys.exit(f"The course needs Python 3.10 or newer; this is {sys.version.split()[0]}.")
     try:
         set_up()
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: JupyterLab asks, pytest reports
         sys.exit(run(*COMMANDS[sys.argv[1]], *sys.argv[2:]))
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on where this one stopped.")
