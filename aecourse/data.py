@@ -84,9 +84,9 @@ def load(name):
         scikit-learn: "digits" (28×28 grey) and "patches" (32×32 colour).
     Returns a Dataset.
 
-    Looks for NAME.npz in the folder that the environment variable AECOURSE_DATA names (which is
-    only read), then in the course's data folder; then downloads it there; and where there is no
-    network, says so and returns the small set of the same kind instead.
+    Looks for NAME.npz in the folder that the environment variable AECOURSE_DATA names (which is only
+    read), then in the course's data folder; then downloads it there; and where there is no network,
+    says so and returns the small set of the same kind instead.
     Raises ValueError for an unknown name, for a file that does not hold the arrays it should, and
     for an AECOURSE_DATA that is no folder.
     """
@@ -130,7 +130,9 @@ def _read(name):
             with np.load(path) as file:
                 arrays = {key: file[key] for key in ARRAYS if key in file}
         except (zipfile.BadZipFile, zlib.error, EOFError) as problem:
-            _set_aside(path, problem)
+            print(f"{path.name} in {place} is damaged ({problem}).")
+            if place != "AECOURSE_DATA":  # that folder is somebody's, and only read
+                _set_aside(path)
             continue
         except ValueError as problem:  # pickled objects, which NumPy rightly refuses to load
             raise ValueError(f"{path} is no dataset of the course: {problem} The file was left as it is.") from None
@@ -138,13 +140,13 @@ def _read(name):
     return None, None
 
 
-def _set_aside(path, problem):
+def _set_aside(path):
     kept = next(new for n in count(1) if not (new := path.with_name(f"{path.name}.damaged-{n}")).exists())
     try:
         path.rename(kept)
-        print(f"{path.name} is damaged ({problem}). It is kept as {kept.name} and fetched again.")
-    except OSError as refusal:  # a folder that cannot be written, or another notebook was faster
-        print(f"{path.name} is damaged ({problem}) and is passed over ({refusal.strerror}).")
+        print(f"It is kept as {kept.name} and fetched again.")
+    except OSError:  # a folder that cannot be written, or another notebook was faster
+        print("It is passed over.")
 
 
 def _check(path, arrays, classes):

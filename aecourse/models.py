@@ -103,6 +103,8 @@ class SparseAutoencoder(Autoencoder):
     Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011 (there with another penalty).
     """
 
+    unit = "squared error + penalty per image"
+
     def __init__(self, latent_dim=256, penalty=0.1):
         super().__init__()
         self.penalty = penalty

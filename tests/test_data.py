@@ -201,9 +201,19 @@ def test_damaged_file_is_set_aside_and_fetched_again(server, folder, capsys, dam
     damaged = path.read_bytes()
     loaded = data.load("mnist")
     assert loaded.name == "mnist" and loaded.origin == "the download"
-    assert "mnist.npz is damaged" in capsys.readouterr().out
+    assert "mnist.npz in the data folder is damaged" in capsys.readouterr().out
     assert (folder / "mnist.npz.damaged-1").read_bytes() == damaged
     assert data.load("mnist").origin.startswith("mnist.npz")
+
+
+def test_damaged_file_in_a_prepared_folder_is_passed_over(folder, tmp_path, monkeypatch, capsys):
+    write(folder)
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "mnist.npz").write_bytes(b"cut short")
+    monkeypatch.setenv("AECOURSE_DATA", str(tmp_path / "prepared"))
+    assert data.load("mnist").origin == "mnist.npz in the data folder"
+    assert "mnist.npz in AECOURSE_DATA is damaged" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "prepared").iterdir()] == ["mnist.npz"], "that folder is only read"
 
 
 def test_no_room_or_no_permission_loses_nothing(server, folder, monkeypatch, capsys):
