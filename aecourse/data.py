@@ -73,8 +73,8 @@ class Dataset:
 
 
 def to_float(images):
-    """uint8 pixels 0 to 255 → float pixels in [0, 1]. Floats pass through unchanged."""
-    return images if images.is_floating_point() else images.float() / 255
+    """uint8 pixels 0 to 255 → float32 pixels in [0, 1]. Floats keep their values."""
+    return images.float() if images.is_floating_point() else images.float() / 255
 
 
 def load(name):
@@ -124,12 +124,13 @@ def _read(name):
         path = folder / f"{name}.npz"
         if not path.is_file():
             continue
+        path.open("rb").close()  # a file that may not be read is no damaged one: let that error through
         try:
             if not zipfile.is_zipfile(path):
                 raise zipfile.BadZipFile("the file is cut short or is no .npz")
             with np.load(path) as file:
                 arrays = {key: file[key] for key in ARRAYS if key in file}
-        except (zipfile.BadZipFile, zlib.error, EOFError) as problem:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
             print(f"{path.name} in {place} is damaged ({problem}).")
             if place != "AECOURSE_DATA":  # that folder is somebody's, and only read
                 _set_aside(path)
@@ -203,7 +204,7 @@ def _fetch(name):
     except Timeout:
         print(f"Another notebook is fetching {name}; this one waits for it.", flush=True)
         held = lock.acquire()
-    except OSError:  # the folder cannot be written: nothing to share, nothing to lock
+    except (OSError, NotImplementedError):  # the folder cannot be written or locked: nothing to share
         held = nullcontext()
     with held:
         arrays, origin = _read(name)  # another notebook may have fetched it while this one waited

@@ -71,9 +71,9 @@ def training_curves(histories, term="loss", unit="", ax=None):
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 3.5))
     for colour, (name, history) in zip(sns.color_palette(n_colors=len(histories)), histories.items()):
-        ax.plot(history["epoch"], history[term], "--", color=colour, label=f"{name}, training")
-        if f"val_{term}" in history:
-            ax.plot(history["epoch"], history[f"val_{term}"], color=colour, label=f"{name}, validation")
+        for key, part, dashes in ((term, "training", "--"), (f"val_{term}", "validation", "-")):
+            if key in history:  # not in one that was interrupted before its first epoch ended
+                ax.plot(history["epoch"], history[key], dashes, color=colour, label=f"{name}, {part}")
     ax.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, yscale="log")
     plain_numbers(ax.yaxis)
     ax.legend()

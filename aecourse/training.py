@@ -37,8 +37,8 @@ def fit(
     """Train a model with AdamW and the one-cycle schedule.
 
     model: a module whose loss(x) returns a dictionary of scalars, "loss" among them.
-    images, val: (n, channels, height, width), uint8 or in [0, 1]; they are moved to the device
-        whole. Each epoch draws full batches in a new order; a last, smaller batch is left out.
+    images, val: (n, channels, height, width), uint8 or in [0, 1]; the images are moved to the
+        device whole. Each epoch draws full batches in a new order; a last, smaller batch is left out.
     lr: the peak of the schedule.
     patience: stop after this many epochs without a better validation loss, and restore the weights
         of the best one.
@@ -53,7 +53,8 @@ def fit(
     (as "val_loss" and so on). pandas.DataFrame(history) is a table of it.
     Ctrl-C, or interrupting the kernel, ends training early and returns normally. The model is left
     in evaluation mode.
-    Raises ValueError for images that are not, for patience without val, and for a checkpoint of another run;
+    Raises ValueError for images that are not, for a loss that is no dictionary of scalars, for patience
+    without val, and for a checkpoint of another run;
     FloatingPointError, before the weights are touched, when a loss is not finite.
 
     Source of the schedule: Smith and Topin, "Super-convergence", 2018.
@@ -63,6 +64,12 @@ def fit(
         _require_images("val", val)
     elif patience is not None:
         raise ValueError("patience counts epochs without a better validation loss: give val as well.")
+    if batch_size < 1 or epochs < 0 or (patience is not None and patience < 1):
+        raise ValueError("batch_size and patience start at 1, epochs at 0.")
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint).expanduser()
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    lr = float(lr)  # a NumPy number could be saved in a checkpoint but not read back
     device = torch.device(device or default_device())
     model.to(device)
     images = images.to(device)
@@ -82,8 +89,9 @@ def fit(
     }
 
     with _own_randomness(device, seed):
-        if checkpoint is not None and Path(checkpoint).exists():
+        if checkpoint is not None and checkpoint.exists():
             history, best = _resume(checkpoint, run, model, optimizer, schedule, device)
+            print(f"Going on from {checkpoint.name}: {len(history['epoch'])} of {epochs} epochs are done.")
         started = time.perf_counter() - (history["seconds"] or [0])[-1]
         first = len(history["epoch"])
         bar = tqdm(
@@ -101,17 +109,18 @@ def fit(
                 terms |= {"epoch": epoch, "seconds": time.perf_counter() - started}
                 for name, value in terms.items():
                     history.setdefault(name, []).append(value)
-                bar.set_postfix_str(_in_words(history, model))
                 if patience is not None and _epochs_since_best(history) == 0:
                     best = {name: value.clone() for name, value in model.state_dict().items()}
+                bar.set_postfix_str(_in_words(history, model))
                 if checkpoint is not None:
                     _save(checkpoint, run, model, optimizer, schedule, device, history, best)
         except KeyboardInterrupt:
             done = len(history["epoch"])
+            kept = "has its best weights so far" if best is not None else "keeps what it has learned so far"
+            saved = " The same call goes on from the checkpoint." if checkpoint and checkpoint.exists() else ""
             bar.write(
-                f"Interrupted in epoch {done + 1} of {epochs}. The model keeps what it has learned so far; "
-                f"the history holds {done} whole epochs."
-                + (f" The same call goes on after epoch {done}." if checkpoint is not None and done else ""),
+                f"Interrupted in epoch {done + 1} of {epochs}. The model {kept}; "
+                f"the history holds {done} whole epochs.{saved}",
                 file=sys.stdout,
             )
         finally:
@@ -125,10 +134,25 @@ def fit(
 @contextmanager
 def _own_randomness(device, seed):
     """Random numbers from a seed of their own; the state outside is left as it was."""
-    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _evaluation_mode(model):
+    """No gradients and evaluation mode; afterwards every part of the model is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _require_images(name, images):
@@ -137,6 +161,18 @@ def _require_images(name, images):
         raise ValueError(
             f"{name} should be a tensor (n, channels, height, width) with n > 0, such as data.train; got {given}."
         )
+    if images.is_floating_point() and (images.min() < 0 or images.max() > 1):
+        raise ValueError(
+            f"the pixels of {name} run from {images.min():.4g} to {images.max():.4g}: give uint8, or floats in [0, 1]."
+        )
+
+
+def _require_terms(terms):
+    if not isinstance(terms, dict) or "loss" not in terms:
+        raise ValueError(f'model.loss should return a dictionary with an entry "loss"; got a {type(terms).__name__}.')
+    for name, value in terms.items():
+        if not torch.is_tensor(value) or value.ndim:
+            raise ValueError(f"model.loss should return scalar tensors; its entry {name!r} is {value!r:.60}.")
 
 
 def _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch):
@@ -148,6 +184,7 @@ def _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch)
     for step in range(steps):
         x = to_float(images[order[step * batch_size : (step + 1) * batch_size]])
         terms = model.loss(x)
+        _require_terms(terms)
         # Reading the loss makes a GPU wait, once a step. It is what keeps the weights finite.
         if not math.isfinite(terms["loss"].item()):
             values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
@@ -166,7 +203,7 @@ def _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch)
 
 
 def _epochs_since_best(history):
-    losses = history.get("val_loss", [])
+    losses = [loss if math.isfinite(loss) else math.inf for loss in history.get("val_loss", [])]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
@@ -189,9 +226,12 @@ def _save(path, run, model, optimizer, schedule, device, history, best):
         "history": history,
         "best": best,
     }
-    part = f"{path}.{os.getpid()}"
-    torch.save(state, part)
-    os.replace(part, path)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _resume(path, run, model, optimizer, schedule, device):
@@ -217,7 +257,6 @@ def _resume(path, run, model, optimizer, schedule, device):
     return state["history"], state["best"]
 
 
-@torch.no_grad()
 def evaluate(model, images, batch_size=1000, seed=0):
     """The mean of every term of the model's loss over images, in evaluation mode.
 
@@ -225,18 +264,15 @@ def evaluate(model, images, batch_size=1000, seed=0):
     Returns a dictionary of floats. A model that samples draws the same noise every time (seed), and
     the random state outside is left as it was.
     """
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
+    device = next(model.parameters()).device
     sums = {}
-    with _own_randomness(device, seed):
+    with _evaluation_mode(model), _own_randomness(device, seed):
         for batch in images.split(batch_size):
             for name, value in model.loss(to_float(batch.to(device))).items():
                 sums[name] = sums.get(name, 0) + value * len(batch)
-    model.train(training)
     return {name: (value / len(images)).item() for name, value in sums.items()}
 
 
-@torch.no_grad()
 def in_batches(function, inputs, batch_size=1000):
     """Apply a model, or one of its methods, to many images or codes; the results come back to the CPU.
 
@@ -245,10 +281,9 @@ def in_batches(function, inputs, batch_size=1000):
     function returns one. No gradients, evaluation mode.
     """
     model = getattr(function, "__self__", function)
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    outputs = [function(to_float(batch.to(device))) for batch in inputs.split(batch_size)]
-    model.train(training)
+    device = next(model.parameters()).device
+    with _evaluation_mode(model):
+        outputs = [function(to_float(batch.to(device))) for batch in inputs.split(batch_size)]
     if isinstance(outputs[0], tuple):
         return tuple(torch.cat(parts).cpu() for parts in zip(*outputs))
     return torch.cat(outputs).cpu()

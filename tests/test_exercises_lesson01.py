@@ -1,12 +1,13 @@
 """Lesson 1's exercises: wrong answers that are refused, right ones that are accepted."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aecourse.losses import squared_error
-from aecourse.models import Autoencoder, DenseAutoencoder, SparseAutoencoder
-from tests.gallery import Gallery, gallery_tests
+from aecourse import losses, models
+from aecourse.models import Autoencoder
+from tests.gallery import Gallery, gallery_tests, judge
 
 error, dense, count, loss, predict, sparse = galleries = [Gallery(f"1.{i}") for i in range(1, 7)]
 
@@ -41,12 +42,12 @@ def square_of_sum(x_hat, x):
 
 @error.wrong("is None. Is there a return?")
 def forgets_to_return(x_hat, x):
-    result = squared_error(x_hat, x)  # noqa: F841
+    result = losses.squared_error(x_hat, x)  # noqa: F841
 
 
 @error.wrong("no gradient comes through")
 def detaches(x_hat, x):
-    return squared_error(x_hat.detach(), x)
+    return losses.squared_error(x_hat.detach(), x)
 
 
 @error.wrong("in place")
@@ -72,13 +73,13 @@ def grey_only(x_hat, x):
 
 @error.wrong("cost 0.5, not 0.25")
 def twice_as_much(x_hat, x):
-    return 2 * squared_error(x_hat, x)
+    return 2 * losses.squared_error(x_hat, x)
 
 
 @error.wrong("global random state")
 def reseeds(x_hat, x):
     torch.manual_seed(1)
-    return squared_error(x_hat, x)
+    return losses.squared_error(x_hat, x)
 
 
 @error.wrong("stopped with an error")
@@ -111,61 +112,61 @@ def image_by_image(x_hat, x):
 
 
 @dense.wrong("no code is ever negative")
-class ReluOnTheCode(DenseAutoencoder):
+class ReluOnTheCode(models.DenseAutoencoder):
     def encode(self, x):
         return super().encode(x).relu()
 
 
 @dense.wrong("between -1 and 1")
-class TanhOnTheCode(DenseAutoencoder):
+class TanhOnTheCode(models.DenseAutoencoder):
     def encode(self, x):
         return super().encode(x).tanh()
 
 
 @dense.wrong("not from 0 to 1")
-class NoSigmoid(DenseAutoencoder):
+class NoSigmoid(models.DenseAutoencoder):
     def decode(self, z):
         return self.decoder3(self.decoder2(self.decoder1(z).relu()).relu()).view(-1, 1, 28, 28)
 
 
 @dense.wrong("the encoder is linear")
-class LinearEncoder(DenseAutoencoder):
+class LinearEncoder(models.DenseAutoencoder):
     def encode(self, x):
         return self.encoder3(self.encoder2(self.encoder1(x.flatten(1))))
 
 
 @dense.wrong("the decoder is linear")
-class LinearDecoder(DenseAutoencoder):
+class LinearDecoder(models.DenseAutoencoder):
     def decode(self, z):
         return self.decoder3(self.decoder2(self.decoder1(z))).sigmoid().view(-1, 1, 28, 28)
 
 
 @dense.wrong("your code differs")
-class OneReluMissingInTheEncoder(DenseAutoencoder):
+class OneReluMissingInTheEncoder(models.DenseAutoencoder):
     def encode(self, x):
         return self.encoder3(self.encoder2(self.encoder1(x.flatten(1))).relu())
 
 
 @dense.wrong("your decoding differs")
-class OneReluMissingInTheDecoder(DenseAutoencoder):
+class OneReluMissingInTheDecoder(models.DenseAutoencoder):
     def decode(self, z):
         return self.decoder3(self.decoder2(self.decoder1(z).relu())).sigmoid().view(-1, 1, 28, 28)
 
 
 @dense.wrong("has the shape (3, 784)")
-class FlatPictures(DenseAutoencoder):
+class FlatPictures(models.DenseAutoencoder):
     def decode(self, z):
         return super().decode(z).flatten(1)
 
 
 @dense.wrong("no gradient reaches encoder1.weight")
-class DetachedCode(DenseAutoencoder):
+class DetachedCode(models.DenseAutoencoder):
     def encode(self, x):
         return super().encode(x).detach()
 
 
 @dense.wrong("no gradient reaches encoder2.weight")
-class SkipsALayer(DenseAutoencoder):
+class SkipsALayer(models.DenseAutoencoder):
     def __init__(self, latent_dim=32):
         super().__init__(latent_dim)
         self.encoder2, self.encoder3 = nn.Linear(256, 128), nn.Linear(256, latent_dim)
@@ -189,26 +190,26 @@ class OneLayerEachWay(Autoencoder):
 
 
 @dense.wrong("depends on the others in its batch")
-class MixesTheBatch(DenseAutoencoder):
+class MixesTheBatch(models.DenseAutoencoder):
     def encode(self, x):
         return super().encode(x - x.mean(0, keepdim=True) * (len(x) > 1))
 
 
 @dense.wrong("stopped with an error")
-class ForgetsToFlatten(DenseAutoencoder):
+class ForgetsToFlatten(models.DenseAutoencoder):
     def encode(self, x):
         return self.encoder3(self.encoder2(self.encoder1(x).relu()).relu())
 
 
 @dense.wrong("the code of three images at latent_dim=5 is None")
-class ForgetsToReturn(DenseAutoencoder):
+class ForgetsToReturn(models.DenseAutoencoder):
     def encode(self, x):
         h = self.encoder1(x.flatten(1)).relu()
         self.encoder3(self.encoder2(h).relu())
 
 
 @dense.wrong("1.2 to do (decode)")
-class HalfDone(DenseAutoencoder):
+class HalfDone(models.DenseAutoencoder):
     def decode(self, z):
         """Still to be written."""
         ...
@@ -228,7 +229,7 @@ class Sequential(Autoencoder):
 
 
 @dense.right
-class InALoop(DenseAutoencoder):
+class InALoop(models.DenseAutoencoder):
     def encode(self, x):
         x = x.reshape(x.size(0), -1)
         for layer in (self.encoder1, self.encoder2):
@@ -253,6 +254,22 @@ class DecoderDeclaredFirst(Autoencoder):
 
     def decode(self, z):
         return self.up[2](self.up[1](self.up[0](z).relu()).relu()).sigmoid().unflatten(1, (1, 28, 28))
+
+
+@dense.wrong("are its layers in a plain list?")
+class PlainList(Autoencoder):
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        sizes = [(784, 256), (256, 128), (128, latent_dim), (latent_dim, 128), (128, 256), (256, 784)]
+        self.layers = [nn.Linear(a, b) for a, b in sizes]
+
+    def encode(self, x):
+        a, b, c = self.layers[:3]
+        return c(b(a(x.flatten(1)).relu()).relu())
+
+    def decode(self, z):
+        a, b, c = self.layers[3:]
+        return c(b(a(z).relu()).relu()).sigmoid().view(-1, 1, 28, 28)
 
 
 # 1.3 count_parameters
@@ -303,6 +320,22 @@ def prints(model):
     print(sum(p.numel() for p in model.parameters() if p.requires_grad))
 
 
+@count.wrong("5×5 convolution from 2 to 3 channels has 153")
+def two_axes_only(model):
+    return sum(p.shape[0] * (p.shape[1] if p.ndim > 1 else 1) for p in model.parameters() if p.requires_grad)
+
+
+@count.wrong("in no layer")
+def layers_only(model):
+    leaves = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.BatchNorm1d))]
+    return sum(p.numel() for m in leaves for p in m.parameters() if p.requires_grad)
+
+
+@count.right
+def with_numpy(model):
+    return sum(np.prod(p.shape) for p in model.parameters() if p.requires_grad)
+
+
 @count.right
 def in_a_loop(model):
     total = 0
@@ -330,6 +363,19 @@ def the_bug_itself(model, x):
 @loss.wrong("the bug is still there: a model that returns three")
 def the_bug_averaged_over_pairs(model, x):
     return (model(x) - x[:, 0]).square().sum() / len(x) ** 2
+
+
+@loss.wrong("too bright by 1")
+def ink_only(model, x):
+    return ((model(x) - x).square() * (x > 0)).sum() / len(x)
+
+
+@loss.wrong("it trains the model")
+def calls_backward(model, x):
+    loss = (model(x) - x).square().sum() / len(x)
+    if loss.requires_grad:
+        loss.backward(retain_graph=True)
+    return loss
 
 
 @loss.wrong("784 times too small")
@@ -365,7 +411,12 @@ def target_with_itself(model, x):
 
 @loss.right
 def without_a_target(model, x):
-    return squared_error(model(x), x).mean()
+    return losses.squared_error(model(x), x).mean()
+
+
+@loss.right
+def by_the_models_own_loss(model, x):
+    return losses.squared_error(model.decode(model.encode(x)) if hasattr(model, "encode") else model(x), x).mean()
 
 
 @loss.right
@@ -427,12 +478,12 @@ def by_reasoning():
 # 1.6 SparseAutoencoder
 
 
-class Sparse(SparseAutoencoder):
+class Sparse(models.SparseAutoencoder):
     """The right encode and pieces of a loss, for wrong answers to put together wrongly."""
 
     def pieces(self, x):
         z = self.encode(x)
-        return z, squared_error(self.decode(z), x).mean()
+        return z, losses.squared_error(self.decode(z), x).mean()
 
     def terms(self, reconstruction, l1, loss=None):
         loss = reconstruction + self.penalty * l1 if loss is None else loss
@@ -498,11 +549,56 @@ class PriceInsideL1(Sparse):
         return self.terms(reconstruction, l1, reconstruction + l1)
 
 
-@sparse.wrong("no gradient of l1 reaches the encoder")
+@sparse.wrong("its gradient misses a part")
 class DetachedPenalty(Sparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
         return self.terms(reconstruction, z.detach().abs().sum(1).mean())
+
+
+@sparse.wrong("no gradient reaches decoder.weight")
+class DetachedInTheLoss(Sparse):
+    def loss(self, x):
+        terms = super().loss(x)
+        return terms | {
+            "loss": self.decoder.weight.sum() * 0 + terms["reconstruction"].detach() + self.penalty * terms["l1"]
+        }
+
+
+@sparse.wrong("the loss is cut off from the weights")
+class NumbersInsteadOfTensors(Sparse):
+    def loss(self, x):
+        return {name: torch.tensor(value.item()) for name, value in super().loss(x).items()}
+
+
+@sparse.wrong("loss calls backward")
+class CallsBackward(Sparse):
+    def loss(self, x):
+        terms = super().loss(x)
+        terms["loss"].backward(retain_graph=True)
+        return terms
+
+
+@sparse.wrong('the entry "penalty" is a float')
+class ExtraFloat(Sparse):
+    def loss(self, x):
+        return super().loss(x) | {"penalty": self.penalty}
+
+
+@sparse.wrong("one linear layer and one ReLU")
+class ClampedCode(Sparse):
+    def encode(self, x):
+        return super().encode(x).clamp(0, 20)
+
+
+@sparse.wrong("keep the two layers that __init__ makes")
+class OtherNames(Autoencoder):
+    def __init__(self, latent_dim=256, penalty=0.1):
+        super().__init__()
+        self.down, self.up = nn.Linear(784, latent_dim), nn.Linear(latent_dim, 784)
+
+    def encode(self, x):
+        return self.down(x.flatten(1)).relu()
 
 
 @sparse.wrong("some numbers of the code are negative")
@@ -537,35 +633,33 @@ class AveragesOverPixels(Sparse):
         return self.terms(reconstruction / 784, z.abs().sum(1).mean())
 
 
-@sparse.wrong("no gradient reaches")
-class DetachedReconstruction(Sparse):
-    def loss(self, x):
-        z, _ = self.pieces(x)
-        return self.terms(squared_error(self.decode(z.detach()), x).mean(), z.abs().sum(1).mean())
+@sparse.wrong("no gradient reaches encoder.weight")
+class DetachedEverywhere(Sparse):
+    def encode(self, x):
+        return super().encode(x).detach()
 
 
 @sparse.right
-class OtherNames(Autoencoder):
-    def __init__(self, latent_dim=256, penalty=0.1):
-        super().__init__()
-        self.price = penalty
-        self.down, self.up = nn.Linear(784, latent_dim), nn.Linear(latent_dim, 784)
-
+class InOtherWords(models.SparseAutoencoder):
     def encode(self, x):
-        return torch.clamp(self.down(x.view(-1, 784)), min=0)
-
-    def decode(self, z):
-        return torch.sigmoid(self.up(z)).view(-1, 1, 28, 28)
+        return torch.clamp(self.encoder(x.view(-1, 784)), min=0)
 
     def loss(self, x):
         z = self.encode(x)
         l1 = z.norm(p=1, dim=1).mean()
         reconstruction = F.mse_loss(self.decode(z), x, reduction="sum") / len(x)
-        return {"reconstruction": reconstruction, "l1": l1, "loss": self.price * l1 + reconstruction}
+        return {"reconstruction": reconstruction, "l1": l1, "loss": self.penalty * l1 + reconstruction}
 
 
 @sparse.right
-class WithoutAbs(SparseAutoencoder):
+class ReportsDetached(Sparse):
+    def loss(self, x):
+        terms = super().loss(x)
+        return {name: value if name == "loss" else value.detach() for name, value in terms.items()}
+
+
+@sparse.right
+class WithoutAbs(models.SparseAutoencoder):
     def loss(self, x):
         z = self.encode(x)  # never negative, so |z| = z
         terms = Autoencoder.loss(self, x)
@@ -574,3 +668,21 @@ class WithoutAbs(SparseAutoencoder):
 
 
 test_wrong, test_right, test_galleries = gallery_tests(galleries)
+
+
+class DecoderFirstAndNoSecondRelu(Autoencoder):
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.up = nn.ModuleList([nn.Linear(latent_dim, 128), nn.Linear(128, 256), nn.Linear(256, 784)])
+        self.down = nn.ModuleList([nn.Linear(784, 256), nn.Linear(256, 128), nn.Linear(128, latent_dim)])
+
+    def encode(self, x):
+        return 2 * self.down[2](self.down[1](self.down[0](x.flatten(1)).relu()))
+
+    def decode(self, z):
+        return self.up[2](self.up[1](self.up[0](z).relu()).relu()).sigmoid().unflatten(1, (1, 28, 28))
+
+
+def test_layers_are_compared_whatever_their_order():
+    kept, card = judge("1.2", DecoderFirstAndNoSecondRelu)
+    assert kept is models.DenseAutoencoder and "your code differs from" in card

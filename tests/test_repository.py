@@ -1,6 +1,7 @@
 """The repository agrees with itself: dependencies, addresses, commands."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -67,5 +68,7 @@ def test_ci_runs_the_readmes_command():
 
 
 def test_no_dataset_is_in_the_repository():
-    kept = [path.name for path in (ROOT / "data").glob("*") if path.name == "README.md"]
-    assert kept == ["README.md"] and "data/*" in (ROOT / ".gitignore").read_text(encoding="utf-8")
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    listed = subprocess.run(["git", "ls-files", "data"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == ["data/README.md"]

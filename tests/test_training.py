@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -205,12 +206,40 @@ def test_early_stopping_restores_the_best_weights(digits):
     assert torch.equal(weights(model), model.at_best)
 
 
+def test_resume_remembers_the_best_weights(digits, tmp_path):
+    class Rises(Small):
+        """Its validation loss is that of the number of validations so far, which the model itself remembers."""
+
+        def __init__(self):
+            super().__init__(noise=0)
+            self.register_buffer("validations", torch.zeros(()))
+
+        def loss(self, x):
+            if not self.training:
+                self.validations += 1
+                return {"loss": self.validations.clone()}
+            if self.validations == stop_at:
+                raise Killed
+            return super().loss(x)
+
+    def run():
+        model = Rises()
+        quiet(model, digits.train[:256], digits.val, epochs=9, patience=4, checkpoint=tmp_path / "run.pt")
+        return model
+
+    stop_at = 3
+    with pytest.raises(Killed):
+        run()
+    stop_at = None
+    assert run().validations == 1, "the weights of the first epoch, from before the kill"
+
+
 def test_interrupt_keeps_the_model_and_says_how_far(digits, capsys, tmp_path):
     model = Fragile()
     model.steps, model.error = 12, KeyboardInterrupt
     history = fit(model, digits.train[:640], epochs=5, device="cpu", checkpoint=tmp_path / "run.pt")
     printed = capsys.readouterr().out
-    assert "Interrupted in epoch 3 of 5" in printed and "goes on after epoch 2" in printed
+    assert "Interrupted in epoch 3 of 5" in printed and "goes on from the checkpoint" in printed
     assert history["epoch"] == [1, 2] and not model.training
     assert weights(model).isfinite().all()
 
@@ -236,6 +265,97 @@ def test_loss_that_is_not_finite_stops_before_the_weights_are_touched(digits, va
     with pytest.raises(FloatingPointError, match=rf"not finite at step 2 of epoch 2: .*kl = {value}"):
         quiet(model, digits.train[:640], epochs=5)
     assert torch.equal(weights(model), model.before) and weights(model).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "terms", [torch.ones(()), {"reconstruction": torch.ones(())}, {"loss": 1.0}, {"loss": torch.ones(2)}]
+)
+def test_loss_that_is_no_dictionary_of_scalars_is_refused_at_once(digits, terms):
+    class Odd(Small):
+        def loss(self, x):
+            return terms
+
+    with pytest.raises(ValueError, match="model.loss should return"):
+        quiet(Odd(), digits.train)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"patience": 0}, {"epochs": -1}])
+def test_settings_that_make_no_sense_are_refused(digits, wrong):
+    with pytest.raises(ValueError, match="start at 1"):
+        quiet(Small(), digits.train, digits.val, **wrong)
+
+
+def test_pixels_out_of_range_are_refused(digits):
+    with pytest.raises(ValueError, match="run from 0 to 255"):
+        quiet(Small(), digits.train.float())
+
+
+def test_the_history_holds_means_over_the_epoch_and_lr_counts():
+    class Counts(nn.Module):
+        """Its loss is 0, 1, 2, … from step to step; its gradient is 1."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight, self.step = nn.Parameter(torch.zeros(1)), -1
+
+        def loss(self, x):
+            self.step += 1
+            return {"loss": self.weight.sum() * 1e-9 + self.step, "training": torch.tensor(float(self.training))}
+
+    moved = []
+    for lr in (1e-3, 1e-2):
+        model = Counts()
+        history = quiet(model, torch.zeros(40, 1, 2, 2), torch.zeros(4, 1, 2, 2), epochs=2, batch_size=10, lr=lr)
+        assert history["loss"] == pytest.approx([1.5, 6.5]), "steps 0 to 3 and, after a validation, 5 to 8"
+        assert history["training"] == [1, 1] and history["val_training"] == [0, 0]
+        moved.append(model.weight.item())
+    assert abs(moved[1]) > 5 * abs(moved[0]) > 0
+
+
+def test_checkpoint_folder_is_made_and_numpy_rates_can_be_read_back(digits, tmp_path):
+    for _ in range(2):
+        quiet(Small(), digits.train[:256], epochs=1, lr=np.float64(1e-3), checkpoint=str(tmp_path / "new" / "run.pt"))
+
+
+def test_a_failed_save_keeps_the_checkpoint_before(digits, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    saved = []
+
+    def save(state, file, original=torch.save):
+        if saved:
+            file.write_bytes(b"half")
+            raise OSError("no space left")
+        saved.append(file)
+        original(state, file)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match="no space left"):
+        quiet(Small(), digits.train[:256], epochs=3, checkpoint=path)
+    assert len(torch.load(path)["history"]["epoch"]) == 1 and [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_evaluation_restores_every_mode_even_after_an_error(digits):
+    class Fails(Small):
+        def __init__(self):
+            super().__init__()
+            self.frozen = nn.BatchNorm1d(3).eval()
+            self.modes = []
+
+        def loss(self, x):
+            self.modes.append((self.training, torch.is_grad_enabled()))
+            raise Killed
+
+    model = Fails().train()
+    model.frozen.eval()
+    with pytest.raises(Killed):
+        evaluate(model, digits.val)
+    assert model.modes == [(False, False)]
+    assert model.training and not model.frozen.training
+
+
+def test_evaluate_draws_other_noise_for_another_seed(digits):
+    model = Small()
+    assert evaluate(model, digits.val, seed=1) != evaluate(model, digits.val, seed=2)
 
 
 @pytest.mark.parametrize("images", [None, torch.zeros(0, 1, 28, 28), torch.zeros(5, 784), [1, 2]])

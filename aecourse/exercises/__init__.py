@@ -13,12 +13,15 @@ variable AECOURSE_EXERCISES=strict an answer that is missing or wrong is an erro
 import importlib.util
 import inspect
 import os
+import sys
 import textwrap
 import traceback
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from aecourse.exercises.checks import EXERCISES, Wrong
+from aecourse.exercises.checks import EXERCISES, Bug, Wrong, require
 
 _right, _hints_given, _lesson = {}, {}, None
 
@@ -35,42 +38,74 @@ def exercise(number):
     """
     global _lesson
     task = find(number)
-    _lesson = number.split(".")[0]
+    _lesson = str(number).split(".")[0]
 
     def judge(answer):
-        name = task.solution.__name__
-        unwritten = _unwritten(answer)
-        problem = None
-        if unwritten:
-            card = f"○ {number} to do" + (f" ({' and '.join(unwritten)})." if isinstance(answer, type) else ".")
-        else:
-            try:
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(0)
-                    task.check(answer)
-                card = f"● {number} right."
-            except Wrong as wrong:
-                problem = wrong
-                card = {
-                    "write": f"✗ {number} not yet: {wrong}",
-                    "bug": f"○ {number} to do, the bug is still there: {wrong}",
-                    "predict": f"✗ {number} not what happens: {wrong}",
-                }[task.kind]
-            except Exception as error:
-                problem = error
-                card = f"✗ {number} stopped with an error:\n{_short_traceback(error, answer)}"
+        card, problem = _judge(number, task, answer)
         right = _right[number] = card.startswith("●")
         if not right and os.environ.get("AECOURSE_EXERCISES") == "strict":
             raise ExerciseError(card) from problem
-        if task.kind == "predict":
-            print(card)
-        elif right:
-            print(f"{card} The lesson now runs on your {name}.")
-        else:
-            print(f"{card}\n  The lesson goes on with the course's {name}.")
+        if not task.prediction:
+            name = task.solution.__name__
+            card += (
+                f" The lesson now runs on your {name}."
+                if right
+                else f"\n  The lesson goes on with the course's {name}."
+            )
+        if not right:
+            # A renamed answer leaves the name that the lesson uses unbound.
+            vars(sys.modules[answer.__module__]).setdefault(task.solution.__name__, task.solution)
+        print(card)
         return answer if right else task.solution
 
     return judge
+
+
+def _judge(number, task, answer):
+    """The card for an answer, and the exception behind it if it is not right."""
+    name = task.solution.__name__
+    if unwritten := _unwritten(answer):
+        return f"○ {number} to do" + (f" ({' and '.join(unwritten)})." if isinstance(answer, type) else "."), None
+    try:
+        with _name_bound(name, answer), _state_kept():
+            require(answer.__name__ == name, f"the lesson looks for {name}; yours is called {answer.__name__}.")
+            task.check(answer)
+    except Bug as bug:
+        return f"○ {number} to do, the bug is still there: {bug}", bug
+    except Wrong as wrong:
+        return f"✗ {number} not yet: {wrong}", wrong
+    except (Exception, SystemExit) as error:
+        return f"✗ {number} stopped with an error:\n{_short_traceback(error)}", error
+    return f"● {number} right.", None
+
+
+@contextmanager
+def _name_bound(name, answer):
+    """The answer under its own name, which `def` binds only afterwards: recursion and super(Name, self) need it."""
+    namespace = vars(sys.modules[answer.__module__])
+    missing = object()
+    before = namespace.get(name, missing)
+    namespace[name] = answer
+    try:
+        yield
+    finally:
+        if before is missing:
+            del namespace[name]
+        else:
+            namespace[name] = before
+
+
+@contextmanager
+def _state_kept():
+    """Whatever an answer does to PyTorch's global state ends with its check."""
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.default_generator.manual_seed(0)
+            yield
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
 
 
 def hint(number):
@@ -92,7 +127,6 @@ def progress():
     if _lesson is None:
         print("No exercise has been run yet.")
         return
-    find(f"{_lesson}.1")
     tasks = {number: task for number, task in EXERCISES.items() if number.split(".")[0] == _lesson}
     done = sum(_right.get(number, False) for number in tasks)
     print(f"Lesson {_lesson}: {done} of {len(tasks)} exercises right.")
@@ -107,9 +141,9 @@ def find(number):
         module = f"aecourse.exercises.lesson{int(lesson):02d}"
         if importlib.util.find_spec(module):
             importlib.import_module(module)
-    if number not in EXERCISES:
+    if str(number) not in EXERCISES:
         raise ValueError(f"there is no exercise {number!r}. So far there are: {', '.join(EXERCISES) or 'none'}.")
-    return EXERCISES[number]
+    return EXERCISES[str(number)]
 
 
 def _empty(): ...
@@ -133,11 +167,14 @@ def _unwritten(answer):
     ]
 
 
-def _short_traceback(error, answer):
-    """The lines of the learner's own code on the way to the error, and the error."""
-    functions = vars(answer).values() if isinstance(answer, type) else [answer]
-    files = {f.__code__.co_filename for f in functions if inspect.isfunction(f)}
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    lines = [f"line {frame.lineno}, in {frame.name}:  {frame.line}" for frame in frames]
+def _short_traceback(error):
+    """The last lines of the learner's own code on the way to the error, and the error."""
+    ours = str(Path(__file__).resolve().parents[1])
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
+    ]
+    lines = [f"line {frame.lineno}, in {frame.name}:  {frame.line}" for frame in frames[-5:]]
     lines += traceback.format_exception_only(error)
     return textwrap.indent("\n".join(line.rstrip() for line in lines), "    ")

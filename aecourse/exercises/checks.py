@@ -16,33 +16,37 @@ class Wrong(Exception):
     """The answer is not right; the message says how it shows."""
 
 
+class Bug(Wrong):
+    """The bug that the exercise is about is still there."""
+
+
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: the course's own answer, the check, two or three hints, and its kind.
+    """One exercise: the course's own answer, the check, two or three hints.
 
-    kind: "write"; "bug", where the untouched cell already holds (faulty) code; or "predict".
+    prediction: the answer is a guess of what will happen, which no code of the lesson uses.
     """
 
     solution: Callable
     check: Callable
     hints: tuple
-    kind: str
+    prediction: bool
 
 
-def check(number, solution, hints, kind="write"):
+def check(number, solution, hints, prediction=False):
     """Register the decorated function as the check of an exercise."""
 
     def register(function):
-        EXERCISES[number] = Exercise(solution, function, tuple(hints), kind)
+        EXERCISES[number] = Exercise(solution, function, tuple(hints), prediction)
         return function
 
     return register
 
 
-def require(condition, message):
+def require(condition, message, error=Wrong):
     """Refuse the answer with a message unless the condition holds."""
     if not condition:
-        raise Wrong(message)
+        raise error(message)
 
 
 def call(function, *inputs):
@@ -76,6 +80,7 @@ def close(a, b):
 
 def require_gradients(loss, model):
     """Refuse a loss whose gradient misses a parameter of the model, by name."""
+    require(len(list(model.parameters())), "the model has no parameters: are its layers in a plain list?")
     require(loss.requires_grad, "the loss is cut off from the weights: is there a detach, an item() or a no_grad?")
     names, parameters = zip(*model.named_parameters())
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)

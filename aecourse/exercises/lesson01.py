@@ -1,10 +1,12 @@
 """Checks of lesson 1."""
 
+from numbers import Integral
+
 import torch
 from torch import nn
 
 from aecourse import losses, models
-from aecourse.exercises.checks import call, check, close, require, require_gradients, require_tensor
+from aecourse.exercises.checks import Bug, call, check, close, require, require_gradients, require_tensor
 
 
 @check(
@@ -76,7 +78,7 @@ def _dense_autoencoder(answer):
     far = model.decode(1000 * torch.randn(64, 5))
     low, high = far.min().item(), far.max().item()
     require(low >= 0 and high <= 1, f"decoded pixels run from {low:.3g} to {high:.3g}, not from 0 to 1.")
-    spread = 20 * torch.randn(256, 1, 28, 28)
+    spread = 1e6 * torch.randn(256, 1, 28, 28)  # enough for weights of any usual size
     codes = model.encode(spread)
     require(codes.min() < 0, "no code is ever negative: is there a ReLU after the last layer of the encoder?")
     require(codes.abs().max() > 1, "every number of the code stays between -1 and 1: what squeezes it?")
@@ -93,10 +95,10 @@ def _dense_autoencoder(answer):
     wanted = models.DenseAutoencoder(latent_dim=5)
     ours, yours = models.count_parameters(wanted), models.count_parameters(model)
     require(yours == ours, f"it has {yours:,} parameters; 784 → 256 → 128 → 5 and back has {ours:,}.")
-    weights = [tuple(p.shape) for p in model.parameters()]
-    if weights == [tuple(p.shape) for p in wanted.parameters()]:  # the same layers in the same order: copy and compare
-        for p, q in zip(wanted.parameters(), model.parameters()):
-            p.data.copy_(q.data)
+    layers = {(m.in_features, m.out_features): m for m in model.modules() if isinstance(m, nn.Linear)}
+    if len(layers) == 6:  # the six layers, under whatever names: with the same weights both must agree
+        for layer in wanted.children():
+            layer.load_state_dict(layers[layer.in_features, layer.out_features].state_dict())
         require(
             close(model.encode(x), wanted.encode(x)),
             "with the same weights your code differs from 784 → ReLU → ReLU → code. "
@@ -121,15 +123,21 @@ def _count_parameters(answer):
     layer = nn.Linear(3, 2)
     result = call(answer, layer)
     require(result is not None, "it returns None. Is there a return?")
-    require(isinstance(result, int), f"it returns a {type(result).__name__}; a whole number (int) is wanted.")
+    require(isinstance(result, Integral), f"it returns a {type(result).__name__}; a whole number (int) is wanted.")
     require(result != 2, "a layer from 3 to 2 has 2: those are tensors. Count the numbers in them.")
     require(result != 6, "a layer from 3 to 2 has 6: that is the weights alone. Biases are learned too.")
     require(result == 8, f"a layer from 3 to 2 has 3·2 weights and 2 biases, 8 in all; you count {result}.")
     nested = nn.Sequential(nn.Sequential(nn.Linear(4, 5), nn.ReLU()), nn.Linear(5, 1))
     result = call(answer, nested)
     require(result == 31, f"layers inside layers: 4 → 5 → 1 has 31 parameters, you count {result}.")
+    convolution = nn.Conv2d(2, 3, kernel_size=5)
+    result = call(answer, convolution)
+    require(result == 153, f"a 5×5 convolution from 2 to 3 channels has 153 parameters, you count {result}.")
+    result = call(answer, _Scaled(1.0))
+    require(result == 1, f"a module whose only parameter is its own, in no layer, has 1; you count {result}.")
     norm = nn.BatchNorm1d(7)
     result = call(answer, norm)
+    require(result >= 14, f"batch norm of 7 channels learns 14 numbers, you count {result}: it has parameters too.")
     require(
         result == 14, f"batch norm of 7 channels learns 14 numbers, you count {result}: running means are not learned."
     )
@@ -147,15 +155,18 @@ def reconstruction_loss(model, x):
     return (x_hat - x).square().sum() / len(x)
 
 
-class _Scaled(nn.Module):
+class _Scaled(models.Autoencoder):
     """Returns its input times a number: a model whose loss can be worked out by hand."""
 
     def __init__(self, factor):
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(factor))
 
-    def forward(self, x):
+    def encode(self, x):
         return self.factor * x
+
+    def decode(self, z):
+        return z
 
 
 @check(
@@ -165,10 +176,9 @@ class _Scaled(nn.Module):
         "Print x_hat.shape and target.shape for a batch of three, and the shape of their difference.",
         "When shapes differ, PyTorch stretches the shorter one: every reconstruction meets every image of the batch.",
     ),
-    kind="bug",
 )
 def _reconstruction_loss(answer):
-    x = torch.rand(3, 1, 28, 28)
+    x = torch.rand(3, 1, 28, 28) * (torch.rand(3, 1, 28, 28) > 0.5)  # with black pixels, as digits have
     energy = x.square().sum().item() / 3
     result = call(answer, _Scaled(0.0), x[:1])
     require_tensor(result, (), "the loss of a batch of one")
@@ -177,6 +187,7 @@ def _reconstruction_loss(answer):
     require(
         close(result, 0.0),
         f"a model that returns three images untouched makes no error, and yet its loss is {result.item():.4g}.",
+        Bug,
     )
     result = call(answer, _Scaled(0.0), x).item()
     twice = call(answer, _Scaled(0.0), x.repeat(2, 1, 1, 1)).item()
@@ -191,7 +202,13 @@ def _reconstruction_loss(answer):
     result = call(answer, _Scaled(0.5), x).item()
     require(close(result, energy / 4), f"half the right brightness costs {energy / 4:.4g}; yours says {result:.4g}.")
     model = _Scaled(0.5)
-    require_gradients(call(answer, model, x), model)
+    loss = call(answer, model, x)
+    require(model.factor.grad is None and model.factor.item() == 0.5, "it trains the model; a loss only measures.")
+    require_gradients(loss, model)
+    negative = call(answer, _Scaled(-1.0), x).item()
+    require(close(negative, 4 * energy), f"a reconstruction of -x costs {4 * energy:.4g}; yours says {negative:.4g}.")
+    bright = call(answer, lambda x: x + 1, x).item()
+    require(close(bright, 784), f"784 pixels that are too bright by 1 cost 784; yours says {bright:.4g}.")
 
 
 def costs_more():
@@ -211,7 +228,7 @@ def costs_more():
         "Every pixel at an edge of a stroke changes when the digit moves. How many are there, next to 25?",
         "A stroke is two or three pixels wide. After one step to the right, how much of it still overlaps itself?",
     ),
-    kind="predict",
+    prediction=True,
 )
 def _costs_more(answer):
     choice = call(answer)
@@ -234,48 +251,60 @@ def _costs_more(answer):
     ),
 )
 def _sparse_autoencoder(answer):
-    model = answer(latent_dim=6, penalty=0.25)
-    x = torch.rand(3, 1, 28, 28)
-    z = call(model.encode, x)
-    require_tensor(z, (3, 6), "the code of three images at latent_dim=6")
-    codes = model.encode(20 * torch.randn(64, 1, 28, 28))
-    require(codes.min() >= 0, "some numbers of the code are negative: a ReLU has to follow the linear layer.")
-    require((codes == 0).any(), "no number of the code is ever exactly 0, as a ReLU would make it.")
-    require((codes > 0).any(), "every number of the code is 0, whatever the image.")
+    model, wanted = answer(latent_dim=6, penalty=0.25), models.SparseAutoencoder(latent_dim=6, penalty=0.25)
+    layers = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    require(
+        layers == {name: tuple(parameter.shape) for name, parameter in wanted.named_parameters()},
+        "keep the two layers that __init__ makes, encoder and decoder: the lesson looks at their weights.",
+    )
+    # Weights made for the check: on any image some units of the code are on and some are off.
+    for parameter in wanted.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    wanted.encoder.bias.data = torch.tensor([50.0, 30.0, 10.0, -50.0, -30.0, -50.0])
+    model.load_state_dict(wanted.state_dict())
 
-    terms = call(model.loss, x)
+    x = torch.rand(3, 1, 28, 28)
+    z, correct = call(model.encode, x), wanted.encode(x)
+    require_tensor(z, (3, 6), "the code of three images at latent_dim=6")
+    require_tensor(call(model.encode, x[:1]), (1, 6), "the code of a batch of one")
+    require(z.min() >= 0, "some numbers of the code are negative: a ReLU has to follow the linear layer.")
+    require((z == 0).any(), "no number of the code is ever exactly 0, as a ReLU would make it.")
+    require(z.any(), "every number of the code is 0, whatever the image.")
+    require(close(z, correct), "with the same weights your code differs from one linear layer and one ReLU.")
+    require(close(model.decode(z), wanted.decode(z)), "decode, which was given, draws something else now.")
+
+    terms, correct = call(model.loss, x), wanted.loss(x)
     require(isinstance(terms, dict), f"loss returns a {type(terms).__name__}; a dictionary of three terms is wanted.")
     for name in ("loss", "reconstruction", "l1"):
         require(name in terms, f'the dictionary has no entry "{name}".')
-        require_tensor(terms[name], (), f'the entry "{name}"')
-    z, l1 = model.encode(x), terms["l1"].item()
-    wanted = z.abs().sum(dim=1).mean().item()
+    for name, value in terms.items():
+        require_tensor(value, (), f'the entry "{name}"')
+    l1, sought = terms["l1"].item(), correct["l1"].item()
     require(
-        not close(l1, z.abs().mean()), "l1 is 6 times too small at 6 units: sum over the code, average over the images."
+        not close(l1 * 6, sought), "l1 is 6 times too small at 6 units: sum over the code, average over the images."
     )
-    require(not close(l1, z.abs().sum()), "l1 is 3 times too large for three images: average over the batch.")
+    require(not close(l1, sought * 3), "l1 is 3 times too large for three images: average over the batch.")
     require(
-        not close(l1, wanted * 0.25),
-        "l1 holds the penalty already. Report Σ|z| itself; the factor belongs in the loss.",
+        not close(l1, sought / 4), "l1 holds the penalty already. Report Σ|z| itself; the factor belongs in the loss."
     )
     require(
-        close(l1, wanted), f"l1 is {l1:.4g} where Σ|z| per image is {wanted:.4g}: a sum of absolute values of the code?"
+        close(l1, sought), f"l1 is {l1:.4g} where Σ|z| per image is {sought:.4g}: a sum of absolute values of the code?"
     )
-    wanted = losses.squared_error(model.decode(z), x).mean().item()
-    reconstruction = terms["reconstruction"].item()
+    reconstruction, sought = terms["reconstruction"].item(), correct["reconstruction"].item()
     require(
-        close(reconstruction, wanted),
-        f"reconstruction is {reconstruction:.4g} where the squared error per image is {wanted:.4g}.",
+        close(reconstruction, sought),
+        f"reconstruction is {reconstruction:.4g} where the squared error per image is {sought:.4g}.",
     )
-    loss = terms["loss"].item()
-    wanted = reconstruction + 0.25 * l1
+    loss, sought = terms["loss"].item(), correct["loss"].item()
     require(not close(loss, reconstruction), "the loss leaves the penalty out.")
     require(not close(loss, reconstruction + l1), "the loss adds l1 at full weight, whatever the penalty.")
-    require(close(loss, wanted), f"the loss is {loss:.4g}; reconstruction + penalty · l1 is {wanted:.4g}.")
+    require(close(loss, sought), f"the loss is {loss:.4g}; reconstruction + penalty · l1 is {sought:.4g}.")
 
-    require_gradients(terms["reconstruction"], model)
-    terms = model.loss(x)
-    message = "no gradient of l1 reaches the encoder: is z detached before it is summed?"
-    require(terms["l1"].requires_grad, message)
-    gradients = torch.autograd.grad(terms["l1"], list(model.parameters()), allow_unused=True)
-    require(any(gradient is not None and gradient.any() for gradient in gradients), message)
+    require(all(p.grad is None for p in model.parameters()), "loss calls backward; that is the training loop's part.")
+    require_gradients(terms["loss"], model)
+    (gradient,) = torch.autograd.grad(model.loss(x)["loss"], [model.encoder.weight])
+    (sought,) = torch.autograd.grad(correct["loss"], [wanted.encoder.weight])
+    require(
+        close(gradient, sought),
+        "the loss has the right value, but its gradient misses a part of what the encoder owes: is something detached?",
+    )
