@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "aecourse-is-installed"
+BEGUN = VENV / "aecourse-is-being-installed"
 
 COMMANDS = {
-    "lab": ["jupyterlab", "notebooks/01_autoencoder.ipynb"],
+    "lab": ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/01_autoencoder.ipynb"],
     "test": ["pytest", "--nbmake"],
     "bench": ["benchmarks.training"],
     "execute": ["tools.notebooks", "execute"],
@@ -33,27 +34,30 @@ COMMANDS = {
 def set_up():
     """Make .venv complete; at once if it already is.
 
-    The stamp is written last, so that an interrupted first run is finished by the next.
-    It holds what was installed and where: changed requirements are installed on top,
-    and an environment that was moved, or has lost its Python, is made anew.
+    The stamp is written last, so that an interrupted first run is finished by the next. It holds
+    what was installed and where: changed requirements are installed on top. An environment that
+    was moved, has lost its Python, or was left in the middle of an installation is made anew:
+    half a package looks like a whole one to pip and uv. What they downloaded is in their caches.
     """
     wanted = f"{VENV}\n" + (ROOT / "requirements.txt").read_text(encoding="utf-8")
     stamp = STAMP.read_text(encoding="utf-8") if STAMP.is_file() else ""
     if stamp == wanted and PYTHON.exists():
         return
-    print("Setting up .venv, once. On Linux, PyTorch with its GPU libraries takes about 5 GB.", flush=True)
+    print("Setting up .venv. On Linux, PyTorch with its GPU libraries takes nearly 6 GB.", flush=True)
     moved = stamp and stamp.splitlines()[0] != str(VENV)
     STAMP.unlink(missing_ok=True)
     try:
-        fresh = bool(moved) or not PYTHON.exists()
+        fresh = bool(moved) or BEGUN.exists() or not PYTHON.exists()
         venv.create(VENV, with_pip=True, clear=fresh, symlinks=os.name != "nt")
     except subprocess.CalledProcessError:
         sys.exit("Python could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv")
+    BEGUN.touch()
     install = ["install", "-r", str(ROOT / "requirements.txt")]
     if run("pip", "install", "--quiet", "uv") or run("uv", "pip", *install):  # uv is three times as fast
         if run("pip", *install):
             sys.exit("The installation failed; the lines above say why. Run the same command again to go on.")
     STAMP.write_text(wanted, encoding="utf-8")
+    BEGUN.unlink()
 
 
 def run(module, *arguments):

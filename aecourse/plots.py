@@ -76,7 +76,8 @@ def training_curves(histories, term="loss", unit="", ax=None):
                 ax.plot(history["epoch"], history[key], dashes, color=colour, label=f"{name}, {part}")
     ax.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, yscale="log")
     plain_numbers(ax.yaxis)
-    ax.legend()
+    if ax.lines:
+        ax.legend()
     return ax
 
 

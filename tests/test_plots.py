@@ -46,6 +46,10 @@ def test_training_curves():
     assert "b, validation" not in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def test_training_curves_of_a_run_interrupted_in_its_first_epoch():
+    assert not plots.training_curves({"a": {"epoch": [], "seconds": []}}).lines
+
+
 def test_latent_scatter_draws_every_point_and_names_classes():
     z, labels = torch.randn(60, 2), torch.arange(60) % 3
     ax = plots.latent_scatter(z, labels, ("x", "y", "z"), title="codes")
