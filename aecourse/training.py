@@ -120,7 +120,8 @@ def fit(
             saved = " The same call goes on from the checkpoint." if checkpoint and checkpoint.exists() else ""
             bar.write(
                 f"Interrupted in epoch {done + 1} of {epochs}. The model {kept}; "
-                f"the history holds {done} whole epochs.{saved} Cells that are queued go on; interrupt again to stop them.",
+                f"the history holds {done} whole epochs.{saved} "
+                f"Cells that are queued go on; interrupt again to stop them.",
                 file=sys.stdout,
             )
         finally:
