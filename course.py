@@ -48,7 +48,8 @@ def set_up():
     STAMP.unlink(missing_ok=True)
     try:
         fresh = bool(moved) or BEGUN.exists() or not PYTHON.exists()
-        venv.create(VENV, with_pip=True, clear=fresh, symlinks=os.name != "nt")
+        if fresh or not stamp:
+            venv.create(VENV, with_pip=True, clear=fresh, symlinks=os.name != "nt")
     except subprocess.CalledProcessError:
         sys.exit("Python could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv")
     BEGUN.touch()
