@@ -56,6 +56,7 @@ def set_up():
     install = ["install", "-r", str(ROOT / "requirements.txt")]
     if run("pip", "install", "--quiet", "uv") or run("uv", "pip", *install):  # uv is three times as fast
         if run("pip", *install):
+            BEGUN.unlink()  # it gave up by itself, as without a network: what was installed before is whole
             sys.exit("The installation failed; the lines above say why. Run the same command again to go on.")
     STAMP.write_text(wanted, encoding="utf-8")
     BEGUN.unlink()

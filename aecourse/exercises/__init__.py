@@ -37,8 +37,8 @@ def exercise(number):
     Raises ValueError if there is no such exercise; ExerciseError in strict mode if the answer is not right.
     """
     global _lesson
-    task = find(number)
-    _lesson = str(number).split(".")[0]
+    task, number = find(number), str(number)
+    _lesson = number.split(".")[0]
 
     def judge(answer):
         card, problem = _judge(number, task, answer)
