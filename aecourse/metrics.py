@@ -15,14 +15,12 @@ def mse(x_hat, x):
 
 
 def psnr(x_hat, x):
-    """Peak signal-to-noise ratio in dB: −10 log10 of the mean squared error over all images.
+    """Peak signal-to-noise ratio in dB, of the mean squared error over all images.
 
-    x_hat, x: (n, ...) of the same shape, pixels in [0, 1]. Returns a float.
+    x_hat, x: (n, ...) of the same shape, pixels in [0, 1]. Returns a float: inf if they are equal.
     Averaging the decibels of single images instead, as some papers do, gives a little more.
     """
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
-    return peak_signal_noise_ratio(x_hat, x, data_range=1.0).item()
+    return -10 * torch.tensor(mse(x_hat, x)).log10().item()
 
 
 def ssim(x_hat, x):
@@ -69,3 +67,19 @@ def nearest_distance(images, references):
     images, references = images.flatten(1), references.flatten(1)
     nearest = [torch.cdist(batch, references).min(dim=1).values for batch in images.split(500)]
     return torch.cat(nearest).square() / images.shape[1]
+
+
+def nyquist_power(images):
+    """Power at the highest frequencies, relative to the frequencies next to them: a checkerboard shows here.
+
+    images: (n, channels, height, width) with even sides, the spectra averaged over images and channels.
+    Returns (3,): stripes that change from row to row, stripes that change from column to column, both.
+    Each is the power at the Nyquist frequency over the mean of its neighbours: along the axis the
+    two before it, and (−1, 0), (0, −1) and (−1, −1) where both run.
+    """
+    power = torch.fft.fft2(images).abs().square().mean(dim=(0, 1))
+    i, j = images.shape[-2] // 2, images.shape[-1] // 2
+    rows = power[i, 0] / power[i - 2 : i, 0].mean()
+    columns = power[0, j] / power[0, j - 2 : j].mean()
+    both = 3 * power[i, j] / (power[i - 1, j - 1] + power[i - 1, j] + power[i, j - 1])
+    return torch.stack([rows, columns, both])

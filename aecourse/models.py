@@ -125,3 +125,39 @@ class SparseAutoencoder(Autoencoder):
         reconstruction = squared_error(self.decode(z), x).mean()
         l1 = z.abs().sum(dim=1).mean()
         return {"loss": reconstruction + self.penalty * l1, "reconstruction": reconstruction, "l1": l1}
+
+
+def convolutional_encoder(latent_dim=32):
+    """Three convolutions of stride 2: 28×28 → 14×14 → 7×7 → 4×4 with 32, 64 and 128 channels (lesson 3).
+
+    Batch norm and ReLU follow each; one linear layer makes the code of the last maps.
+    Returns a module: (batch, 1, 28, 28) → (batch, latent).
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 32, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Conv2d(32, 64, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.Conv2d(64, 128, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(128), nn.ReLU(),
+        nn.Flatten(), nn.Linear(128 * 4 * 4, latent_dim),
+    )  # fmt: skip
+
+
+class ConvolutionalAutoencoder(Autoencoder):
+    """Convolutions down to 4×4 and a linear code; transposed convolutions back up (lesson 3)."""
+
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encoder = convolutional_encoder(latent_dim)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, 128 * 4 * 4), nn.Unflatten(1, (128, 4, 4)), nn.BatchNorm2d(128), nn.ReLU(),
+            nn.ConvTranspose2d(128, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.ConvTranspose2d(32, 1, 3, stride=2, padding=1, output_padding=1), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) in [0, 1] → (batch, latent)."""
+        return self.encoder(x)
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
+        return self.decoder(z)

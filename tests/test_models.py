@@ -1,5 +1,6 @@
 """Models, losses and metrics: against PCA, scikit-learn, and numbers worked out by hand."""
 
+import copy
 import math
 import os
 
@@ -7,12 +8,19 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from aecourse import data, losses, metrics
-from aecourse.models import DenseAutoencoder, LinearAutoencoder, SparseAutoencoder, count_parameters
-from aecourse.training import fit, in_batches
+from aecourse.models import (
+    ConvolutionalAutoencoder,
+    DenseAutoencoder,
+    LinearAutoencoder,
+    SparseAutoencoder,
+    count_parameters,
+)
+from aecourse.training import evaluate, fit, in_batches
 
-MODELS = [DenseAutoencoder, LinearAutoencoder, SparseAutoencoder]
+MODELS = [DenseAutoencoder, LinearAutoencoder, SparseAutoencoder, ConvolutionalAutoencoder]
 
 
 @pytest.mark.parametrize("model_class", MODELS)
@@ -29,7 +37,7 @@ def test_skeleton(model_class):
 
 @pytest.mark.parametrize("model_class", MODELS)
 def test_gradients_reach_every_parameter(model_class):
-    model = model_class(latent_dim=5)
+    model = model_class(latent_dim=5).eval()  # in training mode batch norm cancels the bias before it
     model.loss(torch.rand(16, 1, 28, 28))["loss"].backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
 
@@ -42,7 +50,7 @@ def test_loss_does_not_change_when_the_batch_is_repeated(model_class):
         assert math.isclose(once[name].item(), thrice[name].item(), rel_tol=1e-5)
 
 
-@pytest.mark.parametrize("model_class", [DenseAutoencoder, SparseAutoencoder])
+@pytest.mark.parametrize("model_class", [DenseAutoencoder, SparseAutoencoder, ConvolutionalAutoencoder])
 def test_decoded_pixels_lie_between_0_and_1(model_class):
     x_hat = model_class(latent_dim=5).decode(1000 * torch.randn(50, 5))
     assert x_hat.min() >= 0 and x_hat.max() <= 1
@@ -65,6 +73,29 @@ def test_squared_error_by_hand():
 def test_parameters_of_the_dense_model():
     layers = [(784, 256), (256, 128), (128, 32), (32, 128), (128, 256), (256, 784)]
     assert count_parameters(DenseAutoencoder(32)) == sum(a * b + b for a, b in layers) == 476_720
+
+
+def test_parameters_of_the_convolutional_model():
+    linear = 2048 * 32 + 32 + 32 * 2048 + 2048
+    down, up = [(1, 32), (32, 64), (64, 128)], [(128, 64), (64, 32), (32, 1)]
+    convolutions = sum(9 * a * b + b for a, b in down + up)
+    norms = sum(2 * channels for channels in (32, 64, 128, 128, 64, 32))
+    assert count_parameters(ConvolutionalAutoencoder(32)) == linear + convolutions + norms == 319_265
+
+
+def test_training_changes_the_convolutional_model_and_measuring_does_not(digits):
+    model = ConvolutionalAutoencoder(5)
+    before = copy.deepcopy(model.state_dict())
+    fit(model, digits.train[:64], epochs=1, batch_size=32, device="cpu", progress=False)  # two steps
+    trained = copy.deepcopy(model.state_dict())
+    assert not any(torch.equal(before[name], value) for name, value in trained.items())
+    for mode in (True, False):
+        model.train(mode)
+        evaluate(model, digits.test)
+        in_batches(model, digits.test)
+        in_batches(model.encode, digits.test)
+        assert all(torch.equal(trained[name], value) for name, value in model.state_dict().items())
+        assert all(module.training == mode for module in model.modules())
 
 
 def test_from_pca_is_sklearns_pca(digits):
@@ -112,6 +143,14 @@ def test_mse_and_psnr_by_hand():
         metrics.mse(x_hat, x[:1])
 
 
+def test_psnr_is_that_of_torchmetrics(digits):
+    x = data.to_float(digits.test[:20])
+    x_hat = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
+    expected = peak_signal_noise_ratio(x_hat, x, data_range=1.0).item()
+    assert math.isclose(metrics.psnr(x_hat, x), expected, rel_tol=1e-5)
+    assert metrics.psnr(x, x) == math.inf
+
+
 def test_ssim(digits):
     x = data.to_float(digits.test[:20])
     assert math.isclose(metrics.ssim(x, x), 1.0, rel_tol=1e-5)
@@ -135,3 +174,25 @@ def test_nearest_distance_by_hand():
     references = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
     images = torch.stack([torch.full((1, 2, 2), 0.1), torch.full((1, 2, 2), 0.8), torch.ones(1, 2, 2)])
     assert torch.allclose(metrics.nearest_distance(images, references), torch.tensor([0.01, 0.04, 0.0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("entry", range(3))
+def test_nyquist_power_by_hand(entry):
+    # A single bright pixel has the power 1 at every frequency. Stripes of amplitude a add a·height·width at one.
+    i, j = torch.arange(8.0).view(-1, 1), torch.arange(6.0).view(1, -1)
+    stripes = 1 - 2 * ((i + 0 * j, 0 * i + j, i + j)[entry] % 2)
+    dot = torch.zeros(8, 6)
+    dot[0, 0] = 1
+    expected = torch.ones(3)
+    assert torch.allclose(metrics.nyquist_power(dot.view(1, 1, 8, 6)), expected)
+    expected[entry] = (1 + 0.5 * 8 * 6) ** 2
+    images = (dot + 0.5 * stripes).expand(2, 3, 8, 6)
+    assert torch.allclose(metrics.nyquist_power(images), expected, rtol=1e-4)
+
+
+def test_nyquist_power_of_smooth_images_and_of_noise():
+    side = torch.arange(28.0, dtype=torch.double) - 13.3
+    smooth = torch.exp(-(side.view(-1, 1).square() + side.square()) / 4).view(1, 1, 28, 28)
+    assert metrics.nyquist_power(smooth).max() < 0.5
+    noise = metrics.nyquist_power(torch.randn(1000, 1, 28, 28))
+    assert torch.allclose(noise, torch.ones(3), atol=0.2)
