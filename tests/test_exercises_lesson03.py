@@ -783,8 +783,8 @@ def unchanged():
 
 
 @predict.wrong("what are they good for now?")
-def better():
-    return "better"
+def ahead():
+    return "ahead"
 
 
 @predict.wrong('"same" is none of')
@@ -797,25 +797,25 @@ def a_number():
     return 2
 
 
-@predict.wrong("you answer ('worse',);")
+@predict.wrong("you answer ('behind',);")
 def a_tuple():
-    return ("worse",)
+    return ("behind",)
 
 
 @predict.wrong("you answer None;")
 def says_it_only():
-    print("worse")
+    print("behind")
 
 
 @predict.right
 def with_a_capital():
-    return "Worse "
+    return "Behind "
 
 
 @predict.right
 def by_reasoning():
     neighbours_matter = True
-    return "worse" if neighbours_matter else "unchanged"
+    return "behind" if neighbours_matter else "unchanged"
 
 
 test_wrong, test_right, test_galleries = gallery_tests(galleries)

@@ -247,7 +247,7 @@ def linear_denoiser(x_noisy, x_clean):
     linear_denoiser,
     hints=(
         "Subtract their means from inputs and targets. What is left is a least squares problem without intercept.",
-        "With X the centred inputs and Y the centred targets, the weight W solves XᵀX W = XᵀY: torch.linalg.solve.",
+        "With A the centred inputs and B the centred targets, the weight W solves AᵀA W = AᵀB: torch.linalg.solve.",
         "The bias puts the means back: the mean input has to give the mean target.",
     ),
 )

@@ -329,12 +329,12 @@ def _reconstruction_error(answer):
 def after_permuting():
     """All images have their pixels shuffled, by one fixed permutation. How does the convolutional model fare?
 
-    It is trained and tested on shuffled images, beside lesson 1's dense model, with 32 numbers each.
+    It is trained and tested on shuffled MNIST, beside lesson 1's dense model, with 32 numbers each.
     "unchanged": its error is what it was, within a tenth.
-    "better": its error grows, and is still below the dense model's.
-    "worse": its error grows above the dense model's.
+    "ahead": its error grows, and is still below the dense model's.
+    "behind": its error grows above the dense model's.
     """
-    return "worse"
+    return "behind"
 
 
 @check(
@@ -348,11 +348,11 @@ def after_permuting():
 )
 def _after_permuting(answer):
     choice = call(answer)
-    options = ("unchanged", "better", "worse")
-    require(isinstance(choice, str), f'you answer {choice!r}; return a text: "unchanged", "better" or "worse".')
+    options = ("unchanged", "ahead", "behind")
+    require(isinstance(choice, str), f'you answer {choice!r}; return a text: "unchanged", "ahead" or "behind".')
     choice = choice.strip().lower()
-    require(choice in options, f'"{choice}" is none of "unchanged", "better" and "worse".')
+    require(choice in options, f'"{choice}" is none of "unchanged", "ahead" and "behind".')
     require(
         choice != "unchanged", "the pixels are all there, but neighbours are no longer neighbours. Run on and compare."
     )
-    require(choice != "better", "it still has its parameters; but what are they good for now? Run on and compare.")
+    require(choice != "ahead", "it still has its parameters; but what are they good for now? Run on and compare.")

@@ -253,9 +253,9 @@ def _require_icnr(answer, *scale, channels):
 
 
 def resize_convolution(resize, in_channels, out_channels):
-    """Enlarge, then convolve with a kernel of 3×3 that keeps the size.
+    """Double height and width with resize, a module, and convolve with a kernel of 3×3 that keeps the size.
 
-    resize: a module that doubles height and width. Returns a module.
+    Returns a module: (batch, in_channels, height, width) → (batch, out_channels, 2·height, 2·width).
     """
     return nn.Sequential(resize, nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1))
 
@@ -285,7 +285,7 @@ def _resize_convolution(answer):
     require(convolution.kernel_size == (3, 3), f"the kernel is {convolution.kernel_size}, not 3×3.")
     require(
         not torch.equal(y, upsample_nearest(y[..., ::2, ::2])),
-        "the output consists of 2×2 blocks of equal pixels: nothing is drawn after enlarging.",
+        "the output consists of 2×2 blocks of equal pixels. Which layer makes them?",
         Bug,
     )
     require(convolution.bias is not None, "the convolution has lost its bias.")
@@ -327,7 +327,7 @@ def lowest_error():
     "4.6",
     lowest_error,
     hints=(
-        "Squared error asks for the right value in the right pixel. Which decoder can set single pixels most freely?",
+        "Squared error asks for the right value in the right pixel. Which decoder is freest to put an edge there?",
         "What smooth enlarging cannot draw, a convolution behind it has to sharpen again, with nine weights.",
     ),
     prediction=True,
