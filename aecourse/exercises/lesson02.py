@@ -277,10 +277,10 @@ def _linear_denoiser(answer):
     wanted_weight, wanted_bias = best(x, y).split([6, 1])
     right = same(weight, wanted_weight)
     require(weight.isfinite().all() and bias.isfinite().all(), "weight or bias holds nan or infinity.")
+    require(not same(weight, torch.eye(6).to(x)), "the weight is the identity: is the target the same as the input?")
     require(bias.any(), "the bias is 0: the best line does not pass through the origin.")
     require(not same(weight.T, wanted_weight), "the weight is transposed: the rows of pixels stand to its left.")
     require(not same(weight, best(y, x)[:6]), "it predicts the noisy images from the clean ones: swap them.")
-    require(not same(weight, torch.eye(6).to(x)), "the weight is the identity: is the target the same as the input?")
     require((weight - weight.diag().diag()).abs().max() > 0.02, "every pixel is estimated from itself alone: use all.")
     require(not same(weight, best(x, y, 0)), "the weight is that of a fit through the origin: centre first.")
     require(
