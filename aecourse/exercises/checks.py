@@ -73,6 +73,16 @@ def require_tensor(result, shape, what):
     )
 
 
+def require_choice(answer, *options):
+    """Call a prediction and return which of the options it chooses; refuse whatever is none of them."""
+    choice = call(answer)
+    listed = ", ".join(f'"{option}"' for option in options)
+    require(isinstance(choice, str), f"you answer {choice!r}; return one of the texts {listed}.")
+    choice = choice.strip().lower()
+    require(choice in options, f'"{choice}" is none of {listed}.')
+    return choice
+
+
 def close(a, b):
     """Whether two numbers or tensors agree to float32 accuracy."""
     return torch.allclose(torch.as_tensor(a).float(), torch.as_tensor(b).float(), rtol=1e-4, atol=1e-6)

@@ -6,7 +6,16 @@ import torch
 from torch import nn
 
 from aecourse import losses, models
-from aecourse.exercises.checks import Bug, call, check, close, require, require_gradients, require_tensor
+from aecourse.exercises.checks import (
+    Bug,
+    call,
+    check,
+    close,
+    require,
+    require_choice,
+    require_gradients,
+    require_tensor,
+)
 
 
 @check(
@@ -231,10 +240,7 @@ def costs_more():
     prediction=True,
 )
 def _costs_more(answer):
-    choice = call(answer)
-    require(isinstance(choice, str), f'you answer {choice!r}; return one of the texts "shift", "gap" or "same".')
-    choice = choice.strip().lower()
-    require(choice in ("shift", "gap", "same"), f'"{choice}" is none of "shift", "gap" and "same".')
+    choice = require_choice(answer, "shift", "gap", "same")
     require(
         choice != "gap", "the gap is plain to the eye, but it is only 25 pixels. Run on and compare the two errors."
     )

@@ -5,7 +5,7 @@ from numbers import Real
 import torch
 
 from aecourse import metrics
-from aecourse.exercises.checks import Bug, Wrong, call, check, close, require, require_tensor
+from aecourse.exercises.checks import Bug, Wrong, call, check, close, require, require_choice, require_tensor
 from aecourse.losses import squared_error
 
 
@@ -379,12 +379,6 @@ def better_denoiser():
     prediction=True,
 )
 def _better_denoiser(answer):
-    choice = call(answer)
-    options = ("linear", "autoencoder", "same")
-    require(
-        isinstance(choice, str), f'you answer {choice!r}; return one of the texts "linear", "autoencoder" or "same".'
-    )
-    choice = choice.strip().lower()
-    require(choice in options, f'"{choice}" is none of "linear", "autoencoder" and "same".')
+    choice = require_choice(answer, "linear", "autoencoder", "same")
     require(choice != "autoencoder", "it can bend where the linear map cannot; but run on and compare the decibels.")
     require(choice != "same", "the two differ by more than a decibel. Run on and see which way.")

@@ -8,7 +8,16 @@ from torch import nn
 
 from aecourse import models
 from aecourse.data import to_float
-from aecourse.exercises.checks import Bug, call, check, close, require, require_gradients, require_tensor
+from aecourse.exercises.checks import (
+    Bug,
+    call,
+    check,
+    close,
+    require,
+    require_choice,
+    require_gradients,
+    require_tensor,
+)
 from aecourse.losses import squared_error
 
 
@@ -347,11 +356,7 @@ def after_permuting():
     prediction=True,
 )
 def _after_permuting(answer):
-    choice = call(answer)
-    options = ("unchanged", "ahead", "behind")
-    require(isinstance(choice, str), f'you answer {choice!r}; return a text: "unchanged", "ahead" or "behind".')
-    choice = choice.strip().lower()
-    require(choice in options, f'"{choice}" is none of "unchanged", "ahead" and "behind".')
+    choice = require_choice(answer, "unchanged", "ahead", "behind")
     require(
         choice != "unchanged", "the pixels are all there, but neighbours are no longer neighbours. Run on and compare."
     )

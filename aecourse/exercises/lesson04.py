@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_tensor
+from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
 from aecourse.training import default_device
 
 
@@ -333,14 +333,7 @@ def lowest_error():
     prediction=True,
 )
 def _lowest_error(answer):
-    choice = call(answer)
-    options = ("transposed", "nearest", "bilinear")
-    require(
-        isinstance(choice, str),
-        f'you answer {choice!r}; return one of the texts "transposed", "nearest" or "bilinear".',
-    )
-    choice = choice.strip().lower()
-    require(choice in options, f'"{choice}" is none of "transposed", "nearest" and "bilinear".')
+    choice = require_choice(answer, "transposed", "nearest", "bilinear")
     require(
         choice != "nearest", "it draws no checkerboards; but is that what squared error counts? Run on and compare."
     )
