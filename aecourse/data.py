@@ -73,8 +73,8 @@ class Dataset:
 
 
 def to_float(images):
-    """uint8 pixels 0 to 255 → float32 pixels in [0, 1]. Floats keep their values."""
-    return images.float() if images.is_floating_point() else images.float() / 255
+    """uint8 pixels 0 to 255 → float32 pixels in [0, 1]. Whatever is not uint8 stays as it is."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def load(name):

@@ -83,3 +83,46 @@ def nyquist_power(images):
     columns = power[0, j] / power[0, j - 2 : j].mean()
     both = 3 * power[i, j] / (power[i - 1, j - 1] + power[i - 1, j] + power[i, j - 1])
     return torch.stack([rows, columns, both])
+
+
+def active_units(mu, threshold=0.01):
+    """Which numbers of the code answer to the image: those whose mean varies from image to image.
+
+    mu: (n, latent), the posterior means of n images. Returns (latent,) of booleans: variance > threshold.
+    Source: Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015.
+    """
+    return mu.var(dim=0) > threshold
+
+
+def frechet_distance(features, others):
+    """Squared Fréchet distance between the Gaussians fitted to two sets of features; 0 for equal sets.
+
+    features, others: (n, d) and (m, d), n and m well above d. Returns a float, in the features' own unit.
+    Source: Heusel et al., "GANs trained by a two time-scale update rule", 2017 (there with Inception's features).
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    as_they_are = torch.nn.Identity()  # the features are computed already
+    as_they_are.num_features = features.shape[1]
+    distance = FrechetInceptionDistance(feature=as_they_are)
+    distance.update(features, real=True)
+    distance.update(others, real=False)
+    return distance.compute().item()
+
+
+def precision_recall(real, generated, k=3):
+    """How much of what is generated looks real, and how much of what is real could be generated.
+
+    real, generated: features (n, d) and (m, d).
+    Precision is the share of generated points that lie in a ball around a real point which just reaches
+    its k-th nearest real neighbour; recall the same the other way round. Returns two floats in [0, 1].
+    Source: Kynkäänniemi et al., "Improved precision and recall metric for generative models", 2019.
+    """
+
+    def covered(points, references):
+        radii = torch.cat(
+            [torch.cdist(batch, references).kthvalue(k + 1, dim=1).values for batch in references.split(1000)]
+        )  # the nearest of all is the point itself
+        return torch.cat([(torch.cdist(batch, references) <= radii).any(dim=1) for batch in points.split(1000)])
+
+    return covered(generated, real).float().mean().item(), covered(real, generated).float().mean().item()

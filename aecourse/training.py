@@ -39,6 +39,7 @@ def fit(
     model: a module whose loss(x) returns a dictionary of scalars, "loss" among them.
     images, val: (n, channels, height, width), uint8 or in [0, 1]; the images are moved to the
         device whole. Each epoch draws full batches in a new order; a last, smaller batch is left out.
+        A tuple (images, labels) instead goes to a model whose loss takes both, loss(x, y).
     lr: the peak of the schedule.
     patience: stop after this many epochs without a better validation loss, and restore the weights
         of the best one.
@@ -72,9 +73,9 @@ def fit(
     lr = float(lr)  # a NumPy number could be saved in a checkpoint but not read back
     device = torch.device(device or default_device())
     model.to(device)
-    images = images.to(device)
-    batch_size = min(batch_size, len(images))
-    steps = len(images) // batch_size
+    tensors = [tensor.to(device) for tensor in _tensors(images)]
+    batch_size = min(batch_size, len(tensors[0]))
+    steps = len(tensors[0]) // batch_size
     # Runs here are short: squared gradients are averaged over about 100 steps (0.99), not the usual 1,000.
     optimizer = AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), fused=device.type in ("cpu", "cuda"))
     schedule = OneCycleLR(optimizer, max_lr=lr, total_steps=max(epochs * steps, 1), cycle_momentum=False)
@@ -85,7 +86,7 @@ def fit(
         "batch_size": batch_size,
         "patience": patience,
         "seed": seed,
-        "images": len(images),
+        "images": len(tensors[0]),
     }
 
     with _own_randomness(device, seed):
@@ -103,7 +104,7 @@ def fit(
                 if patience is not None and _epochs_since_best(history) >= patience:
                     break
                 bar.set_description_str(f"epoch {epoch}/{epochs}")
-                terms = _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch)
+                terms = _train_one_epoch(model, tensors, batch_size, optimizer, schedule, bar, epoch)
                 if val is not None:
                     terms |= {f"val_{name}": value for name, value in evaluate(model, val).items()}
                 terms |= {"epoch": epoch, "seconds": time.perf_counter() - started}
@@ -156,7 +157,13 @@ def _evaluation_mode(model):
             module.training = training
 
 
+def _tensors(images):
+    """Images, or a tuple of images and labels, as a tuple."""
+    return images if isinstance(images, tuple) else (images,)
+
+
 def _require_images(name, images):
+    images, *labels = _tensors(images)
     if not torch.is_tensor(images) or images.ndim != 4 or not len(images):
         given = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise ValueError(
@@ -166,6 +173,12 @@ def _require_images(name, images):
         raise ValueError(
             f"the pixels of {name} run from {images.min():.4g} to {images.max():.4g}: give uint8, or floats in [0, 1]."
         )
+    for tensor in labels:
+        if not torch.is_tensor(tensor) or len(tensor) != len(images):
+            raise ValueError(
+                f"{name} should be images, or a tuple (images, labels) of tensors of the same length; there are "
+                f"{len(images)} images and {f'{len(tensor)} labels' if torch.is_tensor(tensor) else type(tensor)}."
+            )
 
 
 def _require_terms(terms):
@@ -176,15 +189,15 @@ def _require_terms(terms):
             raise ValueError(f"model.loss should return scalar tensors; its entry {name!r} is {value!r:.60}.")
 
 
-def _train_one_epoch(model, images, batch_size, optimizer, schedule, bar, epoch):
+def _train_one_epoch(model, tensors, batch_size, optimizer, schedule, bar, epoch):
     """One pass in random order. Returns the mean of every term of the loss."""
     model.train()
     sums = {}
-    steps = len(images) // batch_size
-    order = torch.randperm(len(images)).to(images.device)
+    steps = len(tensors[0]) // batch_size
+    order = torch.randperm(len(tensors[0])).to(tensors[0].device)
     for step in range(steps):
-        x = to_float(images[order[step * batch_size : (step + 1) * batch_size]])
-        terms = model.loss(x)
+        batch = order[step * batch_size : (step + 1) * batch_size]
+        terms = model.loss(*(to_float(tensor[batch]) for tensor in tensors))
         _require_terms(terms)
         # Reading the loss makes a GPU wait, once a step. It is what keeps the weights finite.
         if not math.isfinite(terms["loss"].item()):
@@ -261,30 +274,36 @@ def _resume(path, run, model, optimizer, schedule, device):
 def evaluate(model, images, batch_size=1000, seed=0):
     """The mean of every term of the model's loss over images, in evaluation mode.
 
-    images: (n, channels, height, width), uint8 or in [0, 1].
+    images: (n, channels, height, width), uint8 or in [0, 1], or a tuple (images, labels), as for fit.
     Returns a dictionary of floats. A model that samples draws the same noise every time (seed), and
     the random state outside is left as it was.
     """
     device = next(model.parameters()).device
     sums = {}
     with _evaluation_mode(model), _own_randomness(device, seed):
-        for batch in images.split(batch_size):
-            for name, value in model.loss(to_float(batch.to(device))).items():
-                sums[name] = sums.get(name, 0) + value * len(batch)
-    return {name: (value / len(images)).item() for name, value in sums.items()}
+        for batch in _batches(images, batch_size, device):
+            for name, value in model.loss(*batch).items():
+                sums[name] = sums.get(name, 0) + value * len(batch[0])
+    return {name: (value / len(_tensors(images)[0])).item() for name, value in sums.items()}
+
+
+def _batches(inputs, batch_size, device):
+    """A tensor, or a tuple of tensors, in batches of floats on the device."""
+    for batch in zip(*(tensor.split(batch_size) for tensor in _tensors(inputs))):
+        yield [to_float(tensor.to(device)) for tensor in batch]
 
 
 def in_batches(function, inputs, batch_size=1000):
     """Apply a model, or one of its methods, to many images or codes; the results come back to the CPU.
 
     function: model, model.encode, model.decode.
-    inputs: (n, ...), uint8 images or floats. Returns (n, ...), or a tuple of those where the
-    function returns one. No gradients, evaluation mode.
+    inputs: (n, ...), uint8 images or floats, or a tuple of tensors, which become its arguments.
+    Returns (n, ...), or a tuple of those where the function returns one. No gradients, evaluation mode.
     """
     model = getattr(function, "__self__", function)
     device = next(model.parameters()).device
     with _evaluation_mode(model):
-        outputs = [function(to_float(batch.to(device))) for batch in inputs.split(batch_size)]
+        outputs = [function(*batch) for batch in _batches(inputs, batch_size, device)]
     if isinstance(outputs[0], tuple):
         return tuple(torch.cat(parts).cpu() for parts in zip(*outputs))
     return torch.cat(outputs).cpu()

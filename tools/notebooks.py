@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-EXERCISE = re.compile(r'^@exercise\("([\d.]+)"\)', re.MULTILINE)
+EXERCISE = re.compile(r'^@exercise\("(\d+[a-z]?\.\d+)"\)', re.MULTILINE)
 BANNED_TAGS = {"raises-exception", "skip-execution"}
 PATHS = re.compile(r"(?<![\w.])(?:/(?:home|root|tmp|Users|work|var|opt|mnt|content|private)/|[A-Z]:\\)[\w.-]+")
 MAX_LINES, MAX_BYTES = 30, 1_500_000
@@ -120,8 +120,9 @@ def _cell_problems(cell):
             yield "has a warning in its output"
         if match := PATHS.search(text):
             yield f"has an absolute path in its output: {match[0]}"
-        if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
-            yield "has a figure without a description"
+        for kind in {"image/png", "image/gif"} & output.get("data", {}).keys():
+            if not output.metadata.get(kind, {}).get("alt"):
+                yield "has a figure without a description"
 
 
 if __name__ == "__main__":

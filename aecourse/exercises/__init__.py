@@ -13,6 +13,7 @@ variable AECOURSE_EXERCISES=strict an answer that is missing or wrong is an erro
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -136,9 +137,8 @@ def progress():
 
 def find(number):
     """The registered exercise of this number. Raises ValueError if there is none."""
-    lesson = str(number).split(".")[0]
-    if lesson.isdecimal():
-        module = f"aecourse.exercises.lesson{int(lesson):02d}"
+    if lesson := re.fullmatch(r"0*(\d+)([a-z]?)\..*", str(number)):  # "5b.1" is of the second part of lesson 5
+        module = f"aecourse.exercises.lesson{lesson[1]:0>2}{lesson[2]}"
         if importlib.util.find_spec(module):
             importlib.import_module(module)
     if str(number) not in EXERCISES:
