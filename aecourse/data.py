@@ -28,6 +28,7 @@ CLASSES = {
     "svhn": DIGITS,
     "digits": DIGITS,
     "patches": ("temple", "flower"),
+    "sprites": ("square", "ellipse", "heart"),
 }  # fmt: skip
 STAND_INS = {"mnist": "digits", "fashion_mnist": "digits", "cifar10": "patches", "svhn": "patches"}
 
@@ -80,9 +81,10 @@ def to_float(images):
 def load(name):
     """Load a dataset into memory.
 
-    name: "mnist", "fashion_mnist", "cifar10", "svhn", or one of the small sets that come with
-        scikit-learn: "digits" (28×28 grey) and "patches" (32×32 colour).
-    Returns a Dataset.
+    name: "mnist", "fashion_mnist", "cifar10", "svhn"; one of the small sets that come with
+        scikit-learn: "digits" (28×28 grey) and "patches" (32×32 colour); or "sprites" (32×32 grey), which
+        the course draws itself, see aecourse.sprites.
+    Returns a Dataset; for the sprites one that knows the factors of every image.
 
     Looks for NAME.npz in the folder that the environment variable AECOURSE_DATA names (which is only
     read), then in the course's data folder; then downloads it there; and where there is no network,
@@ -94,6 +96,10 @@ def load(name):
         near = difflib.get_close_matches(str(name).lower().replace("-", "_"), CLASSES, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no dataset {name!r}.{hint} There are: {', '.join(CLASSES)}.")
+    if name == "sprites":
+        from aecourse.sprites import load_sprites  # which needs this file
+
+        return load_sprites()
     if name in STAND_INS.values():
         return _split(name, "scikit-learn", _small_set(name))
     arrays, origin = _read(name)

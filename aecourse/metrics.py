@@ -94,6 +94,88 @@ def active_units(mu, threshold=0.01):
     return mu.var(dim=0) > threshold
 
 
+def mutual_information(a, b):
+    """How much two discrete variables tell of each other, in nats: I(a; b) = Σ p(a, b) log(p(a, b) / (p(a) p(b))).
+
+    a, b: (n,) int64, from 0 up: n pairs of values. Returns a float, 0 or more. I(a; a) is the entropy of a.
+    The probabilities are shares of the n pairs. Independent variables with k and m values get about
+    (k - 1)(m - 1) / 2n nats all the same: the more values and the fewer pairs, the more is found by chance.
+    """
+    values = int(b.max()) + 1
+    joint = torch.bincount(a * values + b, minlength=(int(a.max()) + 1) * values).view(-1, values).double() / len(a)
+    independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
+    seen = joint > 0
+    return (joint[seen] * (joint[seen] / independent[seen]).log()).sum().item()
+
+
+def discretize(codes, bins=20):
+    """Number by number, which of 20 equally wide bins between its least and its largest value a code falls into.
+
+    codes: (n, latent). Returns (n, latent) int64, 0 to bins - 1. A number that never changes gets bin 0.
+    Source: disentanglement_lib of Locatello et al., 2019.
+    """
+    low, high = codes.min(dim=0).values, codes.max(dim=0).values
+    width = ((high - low) / bins).clamp(min=torch.finfo(codes.dtype).tiny)
+    return ((codes - low) / width).long().clamp(max=bins - 1)
+
+
+def information_matrix(codes, factors, bins=20):
+    """Mutual information of every number of the code, in bins, with every factor, in nats.
+
+    codes: (n, latent). factors: (n, factors) int64. Returns (latent, factors).
+    """
+    binned = discretize(codes, bins)
+    return torch.tensor([[mutual_information(z, factor) for factor in factors.T] for z in binned.T])
+
+
+def information_gap(information, entropies):
+    """How far the number of the code that knows most of a factor is ahead of the next, as a share of its entropy.
+
+    information: (latent, factors) in nats, latent > 1. entropies: (factors,) in nats. Returns (factors,).
+    Source: Chen et al., "Isolating sources of disentanglement in variational autoencoders", 2018.
+    """
+    best, second = information.topk(2, dim=0).values
+    return (best - second) / entropies
+
+
+def mutual_information_gap(codes, factors, bins=20):
+    """MIG: for every factor, whether one number of the code knows it and the others do not. The mean is the score.
+
+    codes: (n, latent), posterior means. factors: (n, factors) int64, from 0 up. 10,000 of each are usual.
+    Returns (factors,), from 0 to 1. A factor with more values than bins cannot reach 1: its copy, in bins, has
+    lost some of its entropy.
+    Source: Chen et al., 2018, with the bins of disentanglement_lib (Locatello et al., 2019).
+    """
+    entropies = torch.tensor([mutual_information(factor, factor) for factor in factors.T])
+    return information_gap(information_matrix(codes, factors, bins), entropies)
+
+
+def separated_attribute_predictability(codes, factors, categorical=(), bins=20):
+    """SAP: how much better the best single number of the code predicts a factor than the second best.
+
+    codes: (n, latent). factors: (n, factors) int64. categorical: the factors whose values have no order.
+    An ordered factor is predicted by a line, and the score is R²; of a categorical one each of 20 bins
+    predicts its most frequent value, and the score is the share of right answers.
+    Returns (factors,), from 0 to 1, for c equally frequent categories to 1 - 1/c.
+    Source: Kumar, Sattigeri and Balakrishnan, "Variational inference of disentangled latent concepts from
+    unlabeled observations", 2018 (there with fitted thresholds instead of bins).
+    """
+    z, v = codes.double() - codes.double().mean(dim=0), factors.double() - factors.double().mean(dim=0)
+    products = (z.T @ v).square()
+    scores = products / (z.square().sum(dim=0)[:, None] * v.square().sum(dim=0)).clamp(min=1e-12)  # R² of a line
+    for factor in categorical:
+        counts = torch.stack([_counts(z, factors[:, factor], bins) for z in discretize(codes, bins).T])
+        scores[:, factor] = counts.amax(dim=2).sum(dim=1) / len(codes)
+    best, second = scores.topk(2, dim=0).values
+    return (best - second).float()
+
+
+def _counts(a, b, rows):
+    """How often each pair of values occurs: (rows, values of b)."""
+    values = int(b.max()) + 1
+    return torch.bincount(a * values + b, minlength=rows * values).view(rows, values)
+
+
 def frechet_distance(features, others):
     """Squared Fréchet distance between the Gaussians fitted to two sets of features; 0 for equal sets.
 

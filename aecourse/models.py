@@ -191,9 +191,9 @@ class VariationalAutoencoder(nn.Module):
         logits = self.decode_logits(reparameterize(mu, logvar))
         return binary_cross_entropy(logits, x), gaussian_kl(mu, logvar)
 
-    def loss(self, x):
-        """reconstruction + beta · kl, in nats per image, averaged over the batch."""
-        reconstruction, kl = (term.mean() for term in self.elbo(x))
+    def loss(self, *batch):
+        """reconstruction + beta · kl, in nats per image, averaged over the batch, which is what elbo takes."""
+        reconstruction, kl = (term.mean() for term in self.elbo(*batch))
         return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     def decode(self, z):

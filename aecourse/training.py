@@ -174,10 +174,13 @@ def _require_images(name, images):
             f"the pixels of {name} run from {images.min():.4g} to {images.max():.4g}: give uint8, or floats in [0, 1]."
         )
     for tensor in labels:
-        if not torch.is_tensor(tensor) or len(tensor) != len(images):
+        if not torch.is_tensor(tensor) or tensor.shape[:1] != images.shape[:1]:
+            given = (
+                f"labels of shape {tuple(tensor.shape)}" if torch.is_tensor(tensor) else f"a {type(tensor).__name__}"
+            )
             raise ValueError(
                 f"{name} should be images, or a tuple (images, labels) of tensors of the same length; there are "
-                f"{len(images)} images and {f'{len(tensor)} labels' if torch.is_tensor(tensor) else type(tensor)}."
+                f"{len(images)} images and {given}."
             )
 
 
@@ -289,6 +292,9 @@ def evaluate(model, images, batch_size=1000, seed=0):
 
 def _batches(inputs, batch_size, device):
     """A tensor, or a tuple of tensors, in batches of floats on the device."""
+    lengths = [len(tensor) for tensor in _tensors(inputs)]
+    if len(set(lengths)) > 1:  # zip would leave out what the shortest has no partner for
+        raise ValueError(f"the tensors of a tuple should have the same length; these have {lengths}.")
     for batch in zip(*(tensor.split(batch_size) for tensor in _tensors(inputs))):
         yield [to_float(tensor.to(device)) for tensor in batch]
 

@@ -142,8 +142,8 @@ def test_one_per_class_is_the_first_of_each(folder):
 def test_to_float():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
     assert torch.allclose(data.to_float(pixels), torch.tensor([0.0, 0.2, 1.0]))
-    floats = torch.rand(3)
-    assert data.to_float(floats) is floats
+    for other in (torch.rand(3), torch.arange(10)):
+        assert data.to_float(other) is other, "floats, and the labels that come with images"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The machinery of the exercises: their states, hints, solutions, progress, strict mode."""
 
+import sys
+
 import pytest
 import torch
 
@@ -13,6 +15,23 @@ def fresh(monkeypatch):
     monkeypatch.setattr(exercises, "_right", {})
     monkeypatch.setattr(exercises, "_hints_given", {})
     monkeypatch.setattr(exercises, "_lesson", None)
+
+
+@pytest.fixture
+def parts(monkeypatch, tmp_path):
+    """A lesson 0 in two parts, with a file of checks for each; returns the numbers whose files have been read."""
+    for part, numbers in {"00": ("0.1", "0.2"), "00b": ("0b.1", "0b.2", "0b.3")}.items():
+        lines = ["from aecourse.exercises.checks import check", "from aecourse.losses import squared_error"]
+        for number in numbers:
+            lines += [f'@check("{number}", squared_error, hints=("Square.", "Sum."))', "def _check(answer): ...", ""]
+        (tmp_path / f"lesson{part}.py").write_text("\n".join(lines))
+        monkeypatch.delitem(sys.modules, f"aecourse.exercises.lesson{part}", raising=False)
+    monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])
+    yield lambda: [number for number in EXERCISES if number.startswith("0")]
+    for number in [number for number in EXERCISES if number.startswith("0")]:
+        del EXERCISES[number]
+    for part in ("00", "00b"):
+        sys.modules.pop(f"aecourse.exercises.lesson{part}", None)
 
 
 def named(function):
@@ -169,6 +188,33 @@ def test_progress_counts_what_is_right(capsys):
     capsys.readouterr()
     progress()
     assert "0 of 6" in capsys.readouterr().out, "an answer that was right and is no longer"
+
+
+def test_a_second_part_has_a_file_of_its_own(parts):
+    task = exercises.find("0b.1")
+    assert task.solution is losses.squared_error and task.check.__module__ == "aecourse.exercises.lesson00b"
+    assert parts() == ["0b.1", "0b.2", "0b.3"], "the first part's file is not read"
+    assert exercises.find("0.2").check.__module__ == "aecourse.exercises.lesson00"
+    assert parts() == ["0b.1", "0b.2", "0b.3", "0.1", "0.2"]
+
+
+@pytest.mark.parametrize("number", ["0b.4", "0.3", "0c.1", "0b", "b.1", "0B.1"])
+def test_a_part_does_not_have_the_numbers_of_the_other(parts, number):
+    exercises.find("0b.1"), exercises.find("0.1")
+    with pytest.raises(ValueError, match=f"there is no exercise '{number}'. So far there are: .*0b.3"):
+        exercises.find(number)
+
+
+def test_progress_counts_the_exercises_of_this_part_alone(parts, capsys):
+    lessons = {
+        "0b.1": ["0b: 1 of 3 exercises right.", "● 0b.1 squared_error", "○ 0b.2 squared_error", "○ 0b.3 squared_error"],
+        "0.2": ["0: 1 of 2 exercises right.", "○ 0.1 squared_error", "● 0.2 squared_error"],
+    }
+    for number, (first, *others) in lessons.items():
+        exercise(number)(right)
+        assert capsys.readouterr().out == f"● {number} right. The lesson now runs on your squared_error.\n"
+        progress()
+        assert capsys.readouterr().out.splitlines() == [f"Lesson {first}", *(f"  {line}" for line in others)]
 
 
 @pytest.mark.parametrize("function", [exercise, hint, solution])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aecourse import training
-from aecourse.models import DenseAutoencoder, LinearAutoencoder
+from aecourse.models import DenseAutoencoder, DenseVAE, DigitClassifier, LinearAutoencoder
 from aecourse.training import evaluate, fit, in_batches
 
 
@@ -392,6 +392,133 @@ def test_in_batches_of_a_function_with_two_results(digits):
 
     z, x = in_batches(Two().encode, digits.val, batch_size=40)
     assert z.shape == (150, 4) and torch.allclose(x, digits.val.float() / 255)
+
+
+def test_in_batches_of_an_encoder_with_two_results_is_the_encoder_itself(digits):
+    model = DenseVAE(6)
+    results = in_batches(model.encode, digits.val, batch_size=40)
+    assert isinstance(results, tuple)
+    for result, expected in zip(results, model.encode(digits.val.float() / 255), strict=True):
+        assert result.shape == (150, 6) and torch.allclose(result, expected, atol=1e-5)
+
+
+def test_fit_with_labels_trains_a_classifier(digits):
+    model = DigitClassifier()
+    train, val, test = (getattr(digits, part) for part in ("train", "val", "test"))
+    before = evaluate(model, (test, digits.test_labels))["loss"]
+    history = quiet(model, (train, digits.train_labels), (val, digits.val_labels), epochs=3)
+    assert set(history) == {"epoch", "seconds", "loss", "val_loss"} and history["epoch"] == [1, 2, 3]
+    assert history["loss"][2] < 0.2 * history["loss"][0]
+    assert history["val_loss"][2] == evaluate(model, (val, digits.val_labels))["loss"]
+    after = evaluate(model, (test, digits.test_labels))["loss"]
+    right = in_batches(model, test).argmax(dim=1) == digits.test_labels
+    assert after < before / 3 and right.float().mean() > 0.8
+
+
+class Pairs(nn.Module):
+    """Notes which image came with which label, and in which mode; its loss is the mean label."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen, self.types = nn.Parameter(torch.zeros(1)), {True: [], False: []}, set()
+
+    def loss(self, x, y):
+        self.types |= {x.dtype, y.dtype}
+        self.seen[self.training] += list(zip((255 * x[:, 0, 0, 0]).round().int().tolist(), y.tolist(), strict=True))
+        return {"loss": self.weight.sum() + y.float().mean()}
+
+    def forward(self, x, y):
+        return x[:, 0, 0, 0] * 255 + 1000 * y, y
+
+
+def pairs(n, first=0):
+    """n images of one pixel, and as labels 3 times that pixel."""
+    pixels = torch.arange(first, first + n)
+    return pixels.byte().view(-1, 1, 1, 1), 3 * pixels
+
+
+def test_labels_stay_with_their_images():
+    model = Pairs()
+    history = quiet(model, pairs(200), pairs(20, first=230), epochs=2, batch_size=50)
+    first, second = model.seen[True][:200], model.seen[True][200:]
+    assert sorted(first) == sorted(second) == [(i, 3 * i) for i in range(200)] and first != second
+    assert model.seen[False] == 2 * [(i, 3 * i) for i in range(230, 250)]
+    assert model.types == {torch.float32, torch.int64}
+    assert history["val_loss"] == pytest.approx([3 * 239.5] * 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "labels, given",
+    [
+        (torch.arange(9), r"10 images and labels of shape \(9,\)"),
+        (torch.tensor(3), r"labels of shape \(\)"),
+        (list(range(10)), "10 images and a list"),
+        (None, "a NoneType"),
+    ],
+)
+def test_labels_that_do_not_belong_to_the_images_are_refused(labels, given):
+    images, _ = pairs(10)
+    model = Pairs()
+    with pytest.raises(ValueError, match=f"^images should be images, or a tuple .*{given}"):
+        quiet(model, (images, labels))
+    with pytest.raises(ValueError, match=f"^val should be images, or a tuple .*{given}"):
+        quiet(model, pairs(10), (images, labels))
+    assert not model.seen[True], "before anything is trained"
+
+
+@pytest.mark.parametrize("images", [torch.zeros(10, 784), None, torch.full((10, 1, 2, 2), 3.0)])
+def test_images_of_a_tuple_are_checked_like_others(images):
+    with pytest.raises(ValueError, match="images"):
+        quiet(Pairs(), (images, torch.arange(10)))
+
+
+def test_a_run_with_labels_goes_on_from_its_checkpoint(digits, tmp_path):
+    class Breakable(DigitClassifier):
+        steps = 10**9
+
+        def loss(self, x, y):
+            self.steps -= self.training
+            if self.steps < 0:
+                raise Killed
+            return super().loss(x, y)
+
+    def run(steps, **keywords):
+        torch.manual_seed(3)
+        model = Breakable()
+        model.steps = steps
+        both = (digits.train[:256], digits.train_labels[:256])
+        return model, lambda: quiet(model, both, (digits.val, digits.val_labels), epochs=3, **keywords)
+
+    whole, train = run(6)
+    history = train()
+    with pytest.raises(Killed):
+        run(3, checkpoint=tmp_path / "run.pt")[1]()
+    resumed, train = run(4, checkpoint=tmp_path / "run.pt")
+    assert train()["val_loss"] == history["val_loss"]
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("batch_size", [7, 100])
+def test_evaluate_with_labels(batch_size):
+    model = Pairs().train()
+    terms = evaluate(model, pairs(100), batch_size=batch_size)
+    assert terms == {"loss": pytest.approx(3 * 49.5, rel=1e-5)}, "batches weigh as many images as they have"
+    assert model.seen == {True: [], False: [(i, 3 * i) for i in range(100)]} and model.training
+
+
+def test_in_batches_with_a_tuple():
+    model = Pairs()
+    x, y = pairs(100)
+    sums, labels = in_batches(model, (x, y), batch_size=30)
+    assert torch.equal(labels, y) and labels.dtype == torch.int64
+    assert torch.allclose(sums, x.flatten() + 1000.0 * y)
+
+
+def test_tuples_of_unequal_lengths_are_refused():
+    (images, _), (_, labels) = pairs(20), pairs(10)  # batches of ten: the second has no labels
+    for function in (evaluate, in_batches):
+        with pytest.raises(ValueError, match=r"the same length; these have \[20, 10\]"):
+            function(Pairs(), (images, labels), batch_size=10)
 
 
 def test_default_device_is_the_gpu_where_there_is_one(monkeypatch):
