@@ -1,4 +1,4 @@
-"""How good is it? Squared error per pixel, decibels, and what the codes know of the labels."""
+"""How good is it? Errors of reconstructions, what codes know, how far drawn images are from real ones."""
 
 import torch
 
@@ -92,6 +92,14 @@ def active_units(mu, threshold=0.01):
     Source: Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015.
     """
     return mu.var(dim=0) > threshold
+
+
+def kl_by_dimension(mu, logvar):
+    """What each number of the code costs: its KL to N(0, 1) in nats, averaged over images.
+
+    mu, logvar: (n, latent). Returns (latent,), whose sum is the mean of `losses.gaussian_kl`.
+    """
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(dim=0)
 
 
 def mutual_information(a, b):
@@ -198,8 +206,14 @@ def precision_recall(real, generated, k=3):
     real, generated: features (n, d) and (m, d).
     Precision is the share of generated points that lie in a ball around a real point which just reaches
     its k-th nearest real neighbour; recall the same the other way round. Returns two floats in [0, 1].
+    Raises ValueError for a set of k points or fewer.
     Source: Kynkäänniemi et al., "Improved precision and recall metric for generative models", 2019.
     """
+
+    if min(len(real), len(generated)) <= k:
+        raise ValueError(f"each set needs more than k = {k} points; there are {len(real)} and {len(generated)}.")
+    centre = real.mean(dim=0)  # distances between points far from 0 lose digits
+    real, generated = real - centre, generated - centre
 
     def covered(points, references):
         radii = torch.cat(

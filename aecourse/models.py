@@ -1,4 +1,5 @@
-"""The networks. All share one skeleton: encode, decode, forward = decode ∘ encode, and loss.
+"""The networks. The autoencoders share one skeleton: encode, decode, forward = decode ∘ encode, and loss.
+A variational encode gives a Gaussian, and forward decodes its mean.
 
 `loss(x)` returns a dictionary of scalars, each the batch mean of a sum over one image, so that it
 does not change when a batch is repeated. Its entry "loss" is what training minimises; `unit` says
@@ -192,7 +193,7 @@ class VariationalAutoencoder(nn.Module):
         return binary_cross_entropy(logits, x), gaussian_kl(mu, logvar)
 
     def loss(self, *batch):
-        """reconstruction + beta · kl, in nats per image, averaged over the batch, which is what elbo takes."""
+        """reconstruction + beta · kl, in nats per image, averaged over the batch. Arguments are those of elbo."""
         reconstruction, kl = (term.mean() for term in self.elbo(*batch))
         return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
 

@@ -39,7 +39,7 @@ def fit(
     model: a module whose loss(x) returns a dictionary of scalars, "loss" among them.
     images, val: (n, channels, height, width), uint8 or in [0, 1]; the images are moved to the
         device whole. Each epoch draws full batches in a new order; a last, smaller batch is left out.
-        A tuple (images, labels) instead goes to a model whose loss takes both, loss(x, y).
+        A tuple (images, labels), labels int64, goes to a model whose loss takes both, loss(x, y).
     lr: the peak of the schedule.
     patience: stop after this many epochs without a better validation loss, and restore the weights
         of the best one.
@@ -63,6 +63,8 @@ def fit(
     _require_images("images", images)
     if val is not None:
         _require_images("val", val)
+        if isinstance(val, tuple) != isinstance(images, tuple):
+            raise ValueError("images come with labels and val without, or the other way round: give both alike.")
     elif patience is not None:
         raise ValueError("patience counts epochs without a better validation loss: give val as well.")
     if batch_size < 1 or epochs < 0 or (patience is not None and patience < 1):

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from aecourse.metrics import active_units, frechet_distance, precision_recall
+from aecourse.losses import gaussian_kl
+from aecourse.metrics import active_units, frechet_distance, kl_by_dimension, precision_recall
 
 
 def sample(mean, covariance, n=500):
@@ -128,3 +129,19 @@ def test_active_units_are_those_whose_mean_varies():
     assert active.dtype == torch.bool and active.tolist() == [False, False, True, True]
     assert active_units(mu, threshold=0.002).tolist() == [False, True, True, True]
     assert active_units(mu, threshold=1).tolist() == [False, False, False, True]
+
+
+def test_precision_and_recall_far_from_zero_and_of_too_few_points():
+    torch.manual_seed(0)
+    real, generated = torch.randn(300, 4), 1.2 * torch.randn(300, 4)
+    assert precision_recall(real + 1000, generated + 1000) == pytest.approx(precision_recall(real, generated), abs=0.01)
+    with pytest.raises(ValueError, match="more than k = 3 points; there are 3 and 300"):
+        precision_recall(real[:3], generated)
+
+
+def test_kl_by_dimension_adds_up_to_the_kl():
+    mu, logvar = torch.randn(50, 4), torch.randn(50, 4)
+    assert kl_by_dimension(mu, logvar).shape == (4,)
+    torch.testing.assert_close(kl_by_dimension(mu, logvar).sum(), gaussian_kl(mu, logvar).mean())
+    logvar[:, 2], mu[:, 2] = 0, 0
+    assert kl_by_dimension(mu, logvar)[2] == 0

@@ -227,8 +227,9 @@ def test_gradients_pass_through_the_draw():
 
 def test_the_random_state_decides_the_draw():
     mu, logvar = torch.zeros(1, 2), torch.zeros(1, 2)
+    torch.manual_seed(7)
     first, second = reparameterize(mu, logvar), reparameterize(mu, logvar)
-    torch.manual_seed(0)
+    torch.manual_seed(7)
     assert torch.equal(reparameterize(mu, logvar), first) and not torch.equal(first, second)
 
 

@@ -472,6 +472,12 @@ def test_images_of_a_tuple_are_checked_like_others(images):
         quiet(Pairs(), (images, torch.arange(10)))
 
 
+def test_images_and_val_come_alike():
+    images, labels = torch.rand(20, 1, 28, 28), torch.arange(20) % 10
+    with pytest.raises(ValueError, match="give both alike"):
+        quiet(Pairs(), (images, labels), images)
+
+
 def test_a_run_with_labels_goes_on_from_its_checkpoint(digits, tmp_path):
     class Breakable(DigitClassifier):
         steps = 10**9

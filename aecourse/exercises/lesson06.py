@@ -1,10 +1,30 @@
 """Checks of lesson 6."""
 
-import torch
-from torch import nn
+import math
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
-from aecourse.models import VariationalAutoencoder
+import torch
+
+from aecourse.exercises.checks import Bug, Wrong, call, check, close, require, require_choice, require_tensor
+from aecourse.models import DenseVAE
+from aecourse.training import default_device
+
+
+def _refuse_mistakes(value, right, mistakes):
+    """Refuse a number that equals that of a known mistake, with its message, unless it is the right one."""
+    for message, wrong in mistakes.items():
+        same = (math.isclose(value, other, rel_tol=1e-4) for other in (right, wrong))
+        require(tuple(same) != (False, True), message)
+
+
+def _number(value, what):
+    """A number as a float; refuse what is none. One in a tensor without dimensions will do."""
+    require(value is not None, f"{what} is None. Is there a return, in every case?")
+    shape = f" of the shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    if shape and value.ndim == 0:
+        value = value.item()
+    require(isinstance(value, (int, float)), f"{what} is a {type(value).__name__}{shape}; a number is wanted.")
+    require(not math.isnan(value), f"{what} is nan: is 0 divided by 0, or a logarithm taken of 0 or less?")
+    return float(value)
 
 
 def beta_elbo(model, x, beta):
@@ -17,16 +37,18 @@ def beta_elbo(model, x, beta):
     return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
 
 
-class _Stub(VariationalAutoencoder):
-    """One parameter for each term, which differ from image to image."""
+def _calls_itself(model, *batch):
+    raise Wrong("it calls model.loss, which in the lesson calls this very function. model.elbo does not.")
 
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Parameter(torch.tensor(100.0)), nn.Parameter(torch.tensor(5.0))
 
-    def elbo(self, x):
-        images = torch.arange(1.0, len(x) + 1)
-        return self.a * images, self.b * images.square()
+def _vae():
+    """A VAE as the lesson makes it, but with σ of a millionth: what is drawn makes no difference."""
+    model = type("BetaVAE", (DenseVAE,), {"beta": 7.0, "loss": _calls_itself})(latent_dim=3, hidden=8)
+    with torch.no_grad():
+        model.mu.weight.mul_(20)
+        model.logvar.weight.zero_()
+        model.logvar.bias.fill_(2 * math.log(1e-6))
+    return model.to(default_device())
 
 
 @check(
@@ -38,35 +60,77 @@ class _Stub(VariationalAutoencoder):
     ),
 )
 def _beta_elbo(answer):
-    x = torch.rand(3, 1, 28, 28)
-    model = _Stub()
-    reconstruction, kl = (term.mean() for term in model.elbo(x))
-    for beta in (4.0, 1.0, 0.5):
-        out = answer(model, x, beta)
+    model = _vae()
+    two = torch.rand(2, 1, 28, 28) * torch.tensor([0.2, 1.0]).view(2, 1, 1, 1)  # one dark, one bright
+    two = two.to(default_device())
+    for beta, x, training in ((4.0, two, True), (0.25, two[:1], True), (10.0, two, False), (0.0, two, True)):
+        with torch.set_grad_enabled(training):
+            before, out = x.clone(), answer(model.train(training), x, beta)
+            r, kl = (term.mean() for term in model.elbo(x))
+        require(torch.equal(x, before), "it changes the images in place.")
         require(
             isinstance(out, dict) and {"loss", "reconstruction", "kl"} <= set(out),
-            'it should return a dictionary with "loss", "reconstruction" and "kl".',
+            f'it should return a dictionary with "loss", "reconstruction" and "kl"; yours returns '
+            f"{f'one with {list(out)}' if isinstance(out, dict) else f'a {type(out).__name__}'}.",
         )
-        for name in ("loss", "reconstruction", "kl"):
+        for name in out:  # training averages every entry
             require_tensor(out[name], (), f"its entry {name!r}")
-        require(
-            beta == 1 or not close(out["loss"], beta * reconstruction + kl),
-            f"at beta = {beta:g} a nat of reconstruction costs {beta:g} and a nat of code 1.",
-            Bug,
-        )
-        for name, wanted in (("reconstruction", reconstruction), ("kl", kl)):
+        if beta == 4:
+            _refuse_mistakes_of_beta_elbo({name: value.item() for name, value in out.items()}, r.item(), kl.item())
+        at = f"at beta = {beta:g}{'' if training else ', in evaluation mode'}, "
+        for name, wanted in (("reconstruction", r), ("kl", kl), ("loss", r + beta * kl)):
             require(
                 close(out[name], wanted),
-                f"{name} is {out[name].item():.1f} where the batch mean is {wanted.item():.1f} nats. "
-                f"Report both terms unweighted.",
+                f"{at}{name} is {out[name].item():.1f} instead of {wanted.item():.1f} nats "
+                f"(reconstruction {r.item():.1f}, kl {kl.item():.1f}, both batch means).",
             )
-        require(
-            close(out["loss"], reconstruction + beta * kl),
-            f"at beta = {beta:g}, reconstruction {reconstruction.item():.1f} and kl {kl.item():.1f}, the loss is "
-            f"{out['loss'].item():.1f} nats.",
-        )
-    gradients = torch.autograd.grad(answer(model, x, 2.0)["loss"], model.parameters(), allow_unused=True)
-    require(all(g is not None for g in gradients), "the gradient of one term is lost: is there an item() or a detach?")
+        require(all(p.grad is None for p in model.parameters()), "it calls backward; fit does that.")
+        if training:
+            _require_same_gradients(out["loss"], r + beta * kl, model)
+
+
+def _refuse_mistakes_of_beta_elbo(out, r, kl):
+    """Known mistakes at beta = 4, with two images; r, kl: what reconstruction and kl should be."""
+    costs = "at beta = 4 a nat of reconstruction costs {} and a nat of code {}".format
+    require(not close(out["loss"], 4 * r + kl), costs(4, 1) + ".", Bug)
+    for name, wanted, numbers, what in (("reconstruction", r, 784, "pixels"), ("kl", kl, 3, "numbers of the code")):
+        off = f"its entry {name!r} is {out[name]:.1f}; the batch mean is {wanted:.1f} nats"
+        mistakes = {
+            f"{off}. Is beta in it? What a term costs belongs into the loss alone.": 4 * wanted,
+            f"{off}. Is it divided by beta?": wanted / 4,
+            f"{off}. Is it summed over the images?": 2 * wanted,
+            f"{off}. Is it averaged over the {numbers} {what}, too?": wanted / numbers,
+            f"{off}. Which sign has it?": -wanted,
+        }
+        _refuse_mistakes(out[name], wanted, mistakes)
+    mistakes = {
+        f"{costs(4, 4)}: both became dearer, neither against the other.": 4 * (r + kl),
+        f"{costs('¼', 1)}: one is to the other as it should be, but the loss is four times too small.": r / 4 + kl,
+        f"{costs(1, '¼')}: the higher beta, the cheaper the code.": r + kl / 4,
+        f"{costs(1, 16)}: does beta come in twice?": r + 16 * kl,
+        f"{costs(1, 1)}: where is beta?": r + kl,
+        f"{costs(1, -4)}: the model is paid for what it should pay.": r - 4 * kl,
+        f"{costs(1, 7)}, which is model.beta. Here the price is the argument beta.": r + 7 * kl,
+        "the loss is two times too large: is it summed over the two images?": 2 * (r + 4 * kl),
+        "the loss holds the reconstruction alone.": r,
+        "the loss holds the code's price alone.": 4 * kl,
+    }
+    _refuse_mistakes(out["loss"], r + 4 * kl, mistakes)
+
+
+def _require_same_gradients(loss, right, model):
+    """Refuse a loss with the right value from which the model does not learn the same."""
+    require(loss.requires_grad, "the loss is right, but cut off from the model: is there an item() or a no_grad?")
+    names, parameters = zip(*model.named_parameters())
+    yours, wanted = (torch.autograd.grad(y, parameters, allow_unused=True) for y in (loss, right))
+    wrong = [
+        name
+        for name, a, b in zip(names, yours, wanted)
+        if (b.abs() > 1e-3).any() and (a is None or not torch.allclose(a, b, rtol=1e-3, atol=1e-3))
+    ]
+    # the decoder's gradients come from the reconstruction alone, those of logvar from the kl
+    lost = "reconstruction" if any("decoder" in name for name in wrong) else "kl"
+    require(not wrong, f"the loss is right, but not the gradient of its {lost}: is there an item() or a detach?")
 
 
 def effective_beta(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
@@ -93,27 +157,33 @@ def effective_beta(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
     ),
 )
 def _effective_beta(answer):
-    cases = (
-        (("sum", "sum"), 4.0, "sum and sum"),
-        (("mean", "sum"), 4.0 * 784, "a mean over 784 pixels and a summed KL"),
-        (("sum", "mean"), 4.0 / 20, "a summed reconstruction and a mean over 20 numbers"),
-        (("mean", "mean"), 4.0 * 784 / 20, "means over 784 pixels and over 20 numbers"),
-    )
-    for (reconstruction, kl), wanted, what in cases:
-        value = call(answer, 4.0, 784, 20, reconstruction, kl)
-        require(value is not None, "it returns None. Is there a return in every case?")
-        value = float(value)
-        require(
-            not (wanted != 4 and close(value * wanted, 16.0)),
-            f"with weight 4, {what}: beta is {value:.4g}, the wrong way round. Which term became lighter?",
-        )
-        require(
-            not (wanted != 4 and close(value, 4.0)), f"with weight 4, {what}: beta is still 4, as if both were sums."
-        )
-        require(close(value, wanted), f"with weight 4, {what}: beta is {value:.4g}; {wanted:.4g} is wanted.")
-    value = float(call(answer, 0.5, 12288, 128, "mean", "sum"))
-    require(close(value, 6144.0), f"with weight 0.5, 12,288 pixels, mean and sum: beta is {value:.4g}.")
-    require(close(float(call(answer, 3.0, 784, 20)), 3.0), "called without reductions, both should be sums.")
+    reductions = ("sum", "sum"), ("mean", "sum"), ("sum", "mean"), ("mean", "mean")
+    for weight, pixels, latent in ((4.0, 784, 20), (0.00025, 12288, 128), (1, 784, 32)):
+        for reconstruction, kl in reductions:
+            case = f'effective_beta({weight:g}, {pixels}, {latent}, "{reconstruction}", "{kl}")'
+            value = _number(answer(weight, pixels, latent, reconstruction, kl), case)
+            n, k = pixels if reconstruction == "mean" else 1, latent if kl == "mean" else 1
+            mistakes = {
+                "That is the weight, as if both were sums.": weight,
+                "The wrong way round? Say which term a mean makes lighter.": weight * k / n,
+                f"The mean of the KL over {latent} numbers does not show.": weight * n,
+                f"The mean of the reconstruction over {pixels} pixels does not show.": weight / k,
+                "Is it multiplied twice? Both terms became lighter.": weight * n * k,
+                "Is it divided twice? Both terms became lighter.": weight / n / k,
+                "Is it rounded down, by // or int()?": weight * (n // k),
+                f"Which term has {pixels} numbers, which {latent}?": weight
+                * (latent if n > 1 else 1)
+                / (pixels if k > 1 else 1),
+                "What became of the weight?": n / k,
+                "Does the weight count twice?": weight * weight * n / k,
+            }
+            if n == k == 1:
+                mistakes["Nothing is a mean here. Is sum taken for mean?"] = weight * pixels / latent
+            wanted = weight * n / k
+            _refuse_mistakes(value, wanted, {f"{case} is {value:.4g}. {m}": wrong for m, wrong in mistakes.items()})
+            require(close(value / wanted, 1.0), f"{case} is {value:.4g}; {wanted:.4g} is wanted.")
+    value = _number(answer(3.0, 784, 20), "effective_beta(3, 784, 20)")
+    require(close(value, 3.0), f"effective_beta(3, 784, 20) is {value:.4g}; without reductions both should be sums.")
 
 
 def rise_of_the_loss():
@@ -161,31 +231,59 @@ def code_entropy(q):
     ),
 )
 def _code_entropy(answer):
-    four = torch.tensor([[0.0], [1.0], [-2.0], [7.0]])
-    value = call(answer, four)
-    require(value is not None, "it returns None. Is there a return?")
-    value = float(value)
-    nats = torch.tensor(4.0).log().item()
-    require(not close(value, 2.0), "four equally frequent values have 2 bits; nats are wanted.")
-    require(not close(value, -nats), "the sign is wrong: an entropy is never negative.")
-    require(close(value, nats), f"four equally frequent values have log 4 = {nats:.3f} nats; yours is {value:.3f}.")
-    skewed = torch.tensor([[3.0], [3.0], [3.0], [-1.0]])
-    value, wanted = float(call(answer, skewed)), code_entropy(skewed)
-    require(
-        close(value, wanted),
-        f"values 3, 3, 3, -1 have {wanted:.3f} nats; yours is {value:.3f}. Does each value count by its share?",
-    )
-    twice = torch.cat([four, four], dim=1)
-    value = float(call(answer, twice))
-    require(
-        not close(value, nats), "two columns have the entropy of one: each number is coded by itself, so they add up."
-    )
-    require(close(value, 2 * nats), f"two columns of log 4 nats each have {2 * nats:.3f}; yours is {value:.3f}.")
-    many = torch.randn(500, 6).mul(3).round()
-    value, wanted = float(call(answer, many)), code_entropy(many)
-    require(close(value, wanted), f"500 codes of six numbers have {wanted:.3f} nats; yours is {value:.3f}.")
-    value = float(call(answer, torch.zeros(5, 3)))
-    require(close(value, 0.0), f"a code that is always the same has 0 nats; yours is {value:.3g}.")
+    def nats(q, what):
+        return _number(call(answer, q), f"the entropy of {what}")
+
+    q = (torch.randn(300, 4) * torch.tensor([0.5, 1.0, 2.0, 3.0])).round()  # holds 0 and -0, as rounded codes do
+    right, yours = code_entropy(q), nats(q, "300 codes of 4 numbers")
+    off = f"300 codes of 4 numbers have {right:.3f} nats; yours is {yours:.3f}"
+    _refuse_mistakes(yours, right, {f"{off}. {m}": wrong for m, wrong in _entropy_mistakes(q, right).items()})
+    four, same = torch.tensor([[0.0], [1.0], [-2.0], [7.0]]), torch.full((5, 3), 2.0)
+    large = (torch.randn(10_000, 32) * torch.linspace(0.1, 100, 32)).round()
+    for what, codes, look in (
+        ("one column 0, 1, -2, 7", four, "All four have the same share."),
+        ("one column 3, 3, 3, -1", torch.tensor([[3.0], [3.0], [3.0], [-1.0]]), "Does each value count by its share?"),
+        ("two columns 0, 1, -2, 7", four.expand(4, 2).clone(), "Each is coded by itself."),
+        ("five equal codes", same, "What is there to tell?"),
+        ("a single code", same[:1], "What is there to tell?"),
+        ("300 codes of 4 numbers", q, "Smaller cases are right."),
+        ("10,000 codes of 32 numbers, up to ±400", large, "Smaller cases are right: is anything left out or cut off?"),
+    ):
+        wanted, yours = code_entropy(codes), nats(codes, what)
+        require(
+            abs(yours - wanted) < 1e-3 + 1e-4 * wanted,
+            f"{what}: {wanted:.3f} nats are wanted; yours is {yours:.3f}. {look}",
+        )
+
+
+def _entropy_mistakes(q, right):
+    """What known mistakes make of the entropy of q, in whose columns values come back, 0 also as -0."""
+    n, latent = q.shape
+    counts = [column.unique(return_counts=True)[1] for column in q.T]
+    shares = [count / n for count in counts]
+    rows = q.unique(dim=0, return_counts=True)[1] / n
+    runs = [column.unique_consecutive(return_counts=True)[1] / n for column in q.T]
+    zeros = torch.where((q == 0) & q.signbit(), 0.5, q)
+    return {
+        "Those are bits.": right / math.log(2),
+        "Is the logarithm one to base 10?": right / math.log(10),
+        "Which sign has an entropy?": -right,
+        "That is the mean over the columns.": right / latent,
+        "That is for all images together; how much is it for one?": right * n,
+        "That is the entropy of whole rows; each number is coded by itself.": torch.special.entr(rows).sum(),
+        "It takes the values of all columns together.": code_entropy(q.reshape(-1, 1)),
+        "It takes the values of all columns together, once for each.": latent * code_entropy(q.reshape(-1, 1)),
+        "That is the entropy of the rows' values: which axis is the images?": code_entropy(q.T),
+        "It counts how many values there are, not how often each occurs.": sum(math.log(len(s)) for s in shares),
+        "A sum of p log p needs shares: do they add up to 1?": -sum((c * c.log()).sum() for c in counts),
+        "Every value counts alike; does p stand before the logarithm?": -sum(s.log().sum() for s in shares),
+        "Only the first column counts.": code_entropy(q[:, :1]),
+        "Only the last column counts.": code_entropy(q[:, -1:]),
+        "All values are taken as different. Does equal count as equal?": latent * math.log(n),
+        "Values that come back later are counted anew.": sum(torch.special.entr(s).sum() for s in runs),
+        "Is -2 taken for 2?": code_entropy(q.abs()),
+        "Is -0 taken as another value than 0?": code_entropy(zeros),
+    }
 
 
 def traverse(z, number, values):
@@ -207,15 +305,35 @@ def traverse(z, number, values):
     ),
 )
 def _traverse(answer):
-    z, values = torch.tensor([1.0, -2.0, 0.5, 3.0]), torch.tensor([-3.0, 0.0, 3.0])
-    for number in range(4):
-        out = call(answer, z, number, values)
-        require_tensor(out, (3, 4), "the traversal of a code of 4 numbers in 3 steps")
-        kept = [i for i in range(4) if i != number]
-        require(not close(out[:, number], z[number] + values), "the values are added; the number should be set to them.")
-        require(
-            close(out[:, number], values),
-            f"number {number} runs through {', '.join(f'{v:g}' for v in out[:, number].tolist())} instead of -3, 0, 3.",
-        )
-        require(close(out[:, kept], z[kept].expand(3, 3)), "numbers that should stay as they are in z change.")
-    require_tensor(call(answer, z, 0, torch.tensor([1.0])), (1, 4), "a traversal in a single step")
+    def listed(numbers):
+        return ", ".join(f"{number:g}" for number in numbers)
+
+    z, values = torch.tensor([1.5, -2.0, 0.5, 3.0]), torch.tensor([-3.0, 0.5, 2.5, 1.0, -1.0])
+    for number in (2, 0, 1, 3):
+        out, asked = call(answer, z, number, values), f"asked for number {number}, it "
+        require_tensor(out, (5, 4), "the traversal of a code of 4 numbers in 5 steps")
+        require(out.dtype == z.dtype, f"of {z.dtype} it makes codes of {out.dtype}, which no decoder takes.")
+        changed = [i for i in range(4) if not close(out[:, i], z[i].expand(5))]
+        done = [i for i in changed if close(out[:, i], values)]
+        require(changed, f"{asked}changes nothing: all codes are z.")
+        require(len(done) < 4, f"{asked}sets all numbers to the values.")
+        require(number in changed or not done, f"{asked}sets number {listed(done)}. Is number used as it is?")
+        mistakes = {
+            "adds the values to it; it should be set to them": z[number] + values,
+            "multiplies it by the values; it should be set to them": z[number] * values,
+            "sets it to the values in another order": values.flip(0),
+            "takes evenly spaced values, not those given": torch.linspace(-3, values[-1], 5),
+            "has the last of the values in every step, as if all rows were the same tensor": values[-1:].expand(5),
+        }
+        for message, wrong in mistakes.items():
+            require(not close(out[:, number], wrong), f"{asked}{message}.")
+        yours = listed(out[:, number].tolist())
+        require(number in done, f"number {number} runs through {yours} instead of {listed(values.tolist())}.")
+        others = [i for i in range(4) if i != number]
+        require(out[:, others].any(), f"{asked}makes all others 0; they should stay as they are in z.")
+        require(changed == [number], f"{asked}changes others, too: {listed(i for i in changed if i != number)}.")
+    z, values = torch.randn(20), torch.linspace(-3, 3, 11)
+    for steps, latent in ((1, 4), (4, 4), (11, 20)):
+        what, out = f"a code of {latent} numbers in {steps} steps", answer(z[:latent], 2, values[:steps])
+        require_tensor(out, (steps, latent), f"the traversal of {what}")
+        require(close(out, traverse(z[:latent], 2, values[:steps])), f"{what} is wrong, though others are right.")
