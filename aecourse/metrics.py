@@ -127,15 +127,6 @@ def discretize(codes, bins=20):
     return ((codes - low) / width).long().clamp(max=bins - 1)
 
 
-def information_matrix(codes, factors, bins=20):
-    """Mutual information of every number of the code, in bins, with every factor, in nats.
-
-    codes: (n, latent). factors: (n, factors) int64. Returns (latent, factors).
-    """
-    binned = discretize(codes, bins)
-    return torch.tensor([[mutual_information(z, factor) for factor in factors.T] for z in binned.T])
-
-
 def information_gap(information, entropies):
     """How far the number of the code that knows most of a factor is ahead of the next, as a share of its entropy.
 
@@ -154,8 +145,10 @@ def mutual_information_gap(codes, factors, bins=20):
     lost some of its entropy.
     Source: Chen et al., 2018, with the bins of disentanglement_lib (Locatello et al., 2019).
     """
+    binned = discretize(codes, bins)
+    information = torch.tensor([[mutual_information(z, factor) for factor in factors.T] for z in binned.T])
     entropies = torch.tensor([mutual_information(factor, factor) for factor in factors.T])
-    return information_gap(information_matrix(codes, factors, bins), entropies)
+    return information_gap(information, entropies)
 
 
 def separated_attribute_predictability(codes, factors, categorical=(), bins=20):
@@ -172,16 +165,13 @@ def separated_attribute_predictability(codes, factors, categorical=(), bins=20):
     products = (z.T @ v).square()
     scores = products / (z.square().sum(dim=0)[:, None] * v.square().sum(dim=0)).clamp(min=1e-12)  # R² of a line
     for factor in categorical:
-        counts = torch.stack([_counts(z, factors[:, factor], bins) for z in discretize(codes, bins).T])
-        scores[:, factor] = counts.amax(dim=2).sum(dim=1) / len(codes)
+        categories = int(factors[:, factor].max()) + 1
+        for number, binned in enumerate(discretize(codes, bins).T):
+            pairs = binned * categories + factors[:, factor]
+            counts = torch.bincount(pairs, minlength=bins * categories).view(bins, categories)
+            scores[number, factor] = counts.amax(dim=1).sum() / len(codes)
     best, second = scores.topk(2, dim=0).values
     return (best - second).float()
-
-
-def _counts(a, b, rows):
-    """How often each pair of values occurs: (rows, values of b)."""
-    values = int(b.max()) + 1
-    return torch.bincount(a * values + b, minlength=rows * values).view(rows, values)
 
 
 def frechet_distance(features, others):
@@ -209,7 +199,6 @@ def precision_recall(real, generated, k=3):
     Raises ValueError for a set of k points or fewer.
     Source: Kynkäänniemi et al., "Improved precision and recall metric for generative models", 2019.
     """
-
     if min(len(real), len(generated)) <= k:
         raise ValueError(f"each set needs more than k = {k} points; there are {len(real)} and {len(generated)}.")
     centre = real.mean(dim=0)  # distances between points far from 0 lose digits
