@@ -31,3 +31,14 @@ def gaussian_kl(mu, logvar):
     Source: Kingma and Welling, "Auto-encoding variational Bayes", 2014, appendix B.
     """
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+
+
+def quantization_losses(z, quantized):
+    """How far the vectors of each image are from those of the codebook that stand for them: two losses.
+
+    z: (batch, dim, height, width), the encoder's vectors. quantized: the same shape, their nearest codebook vectors.
+    Returns codebook and commitment, each (batch,): the same squared error, summed over all places, twice. The
+    gradient of the first moves the codebook alone, that of the second the encoder alone.
+    Source: van den Oord, Vinyals and Kavukcuoglu, "Neural discrete representation learning", 2017.
+    """
+    return squared_error(quantized, z.detach()), squared_error(z, quantized.detach())

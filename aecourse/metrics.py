@@ -174,6 +174,16 @@ def separated_attribute_predictability(codes, factors, categorical=(), bins=20):
     return (best - second).float()
 
 
+def perplexity(codes, size):
+    """How many codes are in use, counted by how much each is used: exp of the entropy of their shares.
+
+    codes: int64 of any shape, 0 to size - 1. Returns a float between 1 (one code alone) and size (all alike).
+    It grows with the number of codes that are counted at once: count a whole test set.
+    """
+    shares = torch.bincount(codes.flatten(), minlength=size) / codes.numel()
+    return torch.special.entr(shares.double()).sum().exp().item()
+
+
 def frechet_distance(features, others):
     """Squared Fréchet distance between the Gaussians fitted to two sets of features; 0 for equal sets.
 

@@ -37,8 +37,9 @@ def fit(
     """Train a model with AdamW and the one-cycle schedule.
 
     model: a module whose loss(x) returns a dictionary of scalars, "loss" among them.
-    images, val: (n, channels, height, width), uint8 or in [0, 1]; the images are moved to the
-        device whole. Each epoch draws full batches in a new order; a last, smaller batch is left out.
+    images, val: (n, channels, height, width), uint8 or in [0, 1], or codes (n, height, width), int64; they
+        are moved to the device whole. Each epoch draws full batches in a new order; a last, smaller batch
+        is left out.
         A tuple (images, labels), labels int64, goes to a model whose loss takes both, loss(x, y).
     lr: the peak of the schedule.
     patience: stop after this many epochs without a better validation loss, and restore the weights
@@ -166,10 +167,12 @@ def _tensors(images):
 
 def _require_images(name, images):
     images, *labels = _tensors(images)
-    if not torch.is_tensor(images) or images.ndim != 4 or not len(images):
+    are_codes = torch.is_tensor(images) and images.dtype == torch.int64
+    if not torch.is_tensor(images) or images.ndim != (3 if are_codes else 4) or not len(images):
         given = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise ValueError(
-            f"{name} should be a tensor (n, channels, height, width) with n > 0, such as data.train; got {given}."
+            f"{name} should be a tensor (n, channels, height, width) with n > 0, such as data.train, or codes "
+            f"(n, height, width) of int64; got {given}."
         )
     if images.is_floating_point() and (images.min() < 0 or images.max() > 1):
         raise ValueError(
@@ -279,7 +282,7 @@ def _resume(path, run, model, optimizer, schedule, device):
 def evaluate(model, images, batch_size=1000, seed=0):
     """The mean of every term of the model's loss over images, in evaluation mode.
 
-    images: (n, channels, height, width), uint8 or in [0, 1], or a tuple (images, labels), as for fit.
+    images: images or codes, or a tuple (images, labels), as for fit.
     Returns a dictionary of floats. A model that samples draws the same noise every time (seed), and
     the random state outside is left as it was.
     """
