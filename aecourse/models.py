@@ -327,7 +327,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self, vectors):
-        """Start the codebook at vectors drawn from these, (n, dim), without their duplicates: much of a digit is black."""
+        """Start the codebook at vectors drawn from these, (n, dim), all different: most of a digit is black."""
         self.codebook.copy_(_draw(vectors.unique(dim=0), len(self.codebook)))
         self.started.fill_(True)
 
@@ -346,7 +346,7 @@ class MovingAverageQuantizer(VectorQuantizer):
     Source: van den Oord et al., 2017, appendix A.1; restarts: Dhariwal et al., "Jukebox", 2020.
     """
 
-    def __init__(self, codes=128, dim=16, decay=0.99, least=0.1):
+    def __init__(self, codes=128, dim=16, decay=0.99, least=1.0):
         super().__init__(codes, dim)
         self.decay, self.least = decay, least
         self.codebook.requires_grad_(False)  # moved here, not by the optimiser
