@@ -328,14 +328,10 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def start(self, vectors):
         """Start the codebook at vectors drawn from these, (n, dim), all different: most of a digit is black."""
-        self.codebook.copy_(_draw(vectors.unique(dim=0), len(self.codebook)))
+        different = vectors.unique(dim=0)
+        different = different[torch.randperm(len(different))]
+        self.codebook.copy_(different[torch.arange(len(self.codebook)) % len(different)])
         self.started.fill_(True)
-
-
-def _draw(vectors, n):
-    """Any n of the vectors; if they are too few, some more than once."""
-    order = torch.randperm(max(n, len(vectors)))[:n] % len(vectors)
-    return vectors[order.to(vectors.device)]
 
 
 class MovingAverageQuantizer(VectorQuantizer):
@@ -375,9 +371,10 @@ class MovingAverageQuantizer(VectorQuantizer):
         self.counts.lerp_(n, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         dead = self.counts < self.least
-        self.sums[dead] = _draw(vectors, int(dead.sum()))
+        self.sums[dead] = vectors[torch.randint(len(vectors), (int(dead.sum()),))]
         self.counts[dead] = 1.0
-        self.codebook.copy_(self.sums / self.counts[:, None])
+        moved = dead | (n > 0)  # of the others the quotient stays, until it would be 0 / 0
+        self.codebook[moved] = self.sums[moved] / self.counts[moved, None]
 
 
 class VQVAE(nn.Module):
