@@ -25,7 +25,7 @@ BEGUN = VENV / "aecourse-is-being-installed"
 
 COMMANDS = {
     "lab": ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/01_autoencoder.ipynb"],
-    "test": ["pytest", "--nbmake"],
+    "test": ["pytest", "--nbmake", "--numprocesses=2", "--dist=worksteal"],
     "bench": ["benchmarks.training"],
     "execute": ["tools.notebooks", "execute"],
 }
@@ -65,6 +65,8 @@ def set_up():
 def run(module, *arguments):
     """Run `python -m module` in .venv from the course's folder and return its exit status."""
     environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    if module == "pytest":  # two workers share the cores; threads beyond that would wait for each other
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     return subprocess.call([str(PYTHON), "-m", module, *arguments], cwd=ROOT, env=environment)
 
 

@@ -300,6 +300,11 @@ def mended(quantizer, z):
 
 
 @step.right
+def as_a_list_of_four(quantizer, z):
+    return list(lesson07b.quantize(quantizer, z))
+
+
+@step.right
 def written_out(quantizer, z):
     z_last = z.permute(0, 2, 3, 1)
     distances = torch.cdist(z_last.reshape(-1, z.shape[1]), quantizer.codebook)
@@ -322,12 +327,24 @@ def with_one_hot_rows(quantizer, z):
 # 7b.3 first_statistics
 
 
-@statistics.wrong("the bug is still there: before any batch a code that stands for nothing lies at sum / count = e / 0")
+@statistics.wrong(
+    "the bug is still there: before any batch a code that stands for nothing lies at sum / count = e / 0, out of reach"
+)
 def zero_counts(codebook):
     return torch.zeros_like(codebook[:, 0]), codebook.detach().clone()
 
 
-@statistics.wrong("lies at 0 / 0")
+@statistics.wrong("lies at sum / count = 100000 times its place")
+def a_small_count(codebook):
+    return torch.full_like(codebook[:, 0], 1e-5), codebook.detach().clone()
+
+
+@statistics.wrong("the counts are torch.float64, the codebook is torch.float32")
+def doubles(codebook):
+    return torch.ones(len(codebook), dtype=torch.float64, device=codebook.device), codebook.detach().clone()
+
+
+@statistics.wrong("lies at sum / count = 0 / 0")
 def both_zero(codebook):
     return torch.zeros_like(codebook[:, 0]), torch.zeros_like(codebook)
 
@@ -624,6 +641,11 @@ def with_channels_last(z, levels):
     places = torch.cat([levels.new_ones(1), levels[:-1]]).cumprod(0)
     codes = (rounded.detach().round().long() * places).sum(dim=-1)
     return (rounded / (levels - 1) * 2 - 1).movedim(-1, 1), codes
+
+
+@scalar.right
+def both_as_a_list(z, levels):
+    return list(lesson07b.finite_scalar(z, levels))
 
 
 @scalar.right

@@ -595,10 +595,10 @@ def _require_same_gradients(term, right, name, model):
 
 
 def heavy_commitment():
-    """A VAE whose KL weighs 20 says nothing. What do the codes of a VQ-VAE say whose commitment weighs 20?
+    """A VAE whose KL weighs 20 says next to nothing. What do the codes of a VQ-VAE say whose commitment weighs 20?
 
-    "nothing": all images get nearly the same codes. "less": fewer codes are used, and another image's codes still
-    decode to another image. "as much": as many codes are used as with a weight of 0.25, within a tenth.
+    "nothing": all images get nearly the same codes. "less": fewer codes are used, but they still say which image
+    it is. "as much": as many codes are used as with a weight of 0.25, within a tenth.
     """
     return "less"
 
@@ -608,7 +608,7 @@ def heavy_commitment():
     heavy_commitment,
     prediction=True,
     hints=(
-        "What would a loss pay for saying less? Look for a term that falls when all images share a code.",
+        "Is there a term in the loss that falls when fewer codes are told apart?",
         "A commitment is a distance to the nearest code, whichever that is.",
     ),
 )
@@ -619,5 +619,6 @@ def _heavy_commitment(answer):
         "a KL is paid for every nat that is said. A commitment is paid for the distance to a code, whichever it is.",
     )
     require(
-        choice != "as much", "the encoder now fears leaving a code more than it gains: think of what few are then used."
+        choice != "as much",
+        "a step away from a code now costs 80 times what it did: will an encoder still reach out towards new ones?",
     )

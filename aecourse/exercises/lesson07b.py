@@ -117,9 +117,9 @@ def _quantize(answer):
         require(torch.equal(codebook, before), "it changes the codebook in place; that is the optimiser's work.")
         require(out is not None, "it returns None. Is there a return?")
         require(
-            isinstance(out, tuple) and len(out) == 4,
+            isinstance(out, (tuple, list)) and len(out) == 4,
             "it should return four things: the quantised vectors, the codes, the codebook and the commitment loss; "
-            f"yours is {f'a tuple of {len(out)}' if isinstance(out, tuple) else f'a {type(out).__name__}'}.",
+            f"yours is a {type(out).__name__}{f' of {len(out)}' if isinstance(out, (tuple, list)) else ''}.",
         )
         quantized, codes, *losses = out
         right = quantize(quantizer, z)
@@ -233,21 +233,23 @@ def _first_statistics(answer):
     require_tensor(sums, (6, 3), "the first sums of 6 codes of 3 numbers")
     for name, tensor in (("counts", counts), ("sums", sums)):
         require(tensor.is_floating_point(), f"the {name} are {tensor.dtype}: a moving average needs floats.")
+        require(
+            tensor.dtype == codebook.dtype,
+            f"the {name} are {tensor.dtype}, the codebook is {codebook.dtype}: they are to be averaged together.",
+        )
         require(not tensor.requires_grad, f"the {name} carry gradients of the codebook: detach them.")
         require(tensor.device == codebook.device, f"the {name} are on another device than the codebook.")
     require(not (counts < 0).any(), "a count cannot be negative.")
-    unused = counts == 0
-    if unused.any():
-        require(
-            not sums.any(),
-            "before any batch a code that stands for nothing lies at sum / count = e / 0: out of reach. One that "
-            "stands for a few vectors is thrown far out, too, because its count starts at 0 and its sum does not.",
-            Bug,
-        )
-        require(
-            not unused.any(),
-            "with counts and sums of 0 a code that stands for nothing lies at 0 / 0: nobody knows where.",
-        )
+    unused = counts < 0.01
+    bug = "{} and one that stands for a few vectors is thrown far out, too: its count starts near 0, its sum does not."
+    where = "before any batch a code that stands for nothing lies at sum / count"
+    if unused.any() and sums.any() and not close(sums, counts[:, None] * codebook.detach()):
+        by = f"= {1 / counts.max():.0f} times its place," if counts.max() > 0 else "= e / 0, out of reach,"
+        raise Bug(bug.format(f"{where} {by}"))
+    require(
+        sums.any() or not unused.any(),
+        f"with counts and sums of 0, {where} = 0 / 0: nobody knows where.",
+    )
     off = (sums / counts[:, None] - codebook).norm(dim=1) / codebook.norm(dim=1)
     origin = "All codes start at the origin. " if not sums.any() else ""
     factor = (sums / counts[:, None] / codebook).detach()
@@ -339,7 +341,7 @@ def _finite_scalar(answer):
         out = call(answer, z, sizes)
         require(out is not None, "it returns None. Is there a return?")
         require(
-            isinstance(out, tuple) and len(out) == 2,
+            isinstance(out, (tuple, list)) and len(out) == 2,
             f"it should return two things, values and codes; yours is a {type(out).__name__}.",
         )
         _require_values(out[0], z, sizes)
