@@ -214,7 +214,7 @@ def first_statistics(codebook):
     first_statistics,
     hints=(
         "The codebook is sums / counts. What do the first counts and sums give, before any batch?",
-        "A code that stands for nothing keeps .99 of its sum and .99 of its count. Where does it stay in place?",
+        "A code that stands for nothing keeps .99 of its sum and of its count. With which first counts does it stay?",
         "If every code had stood for one vector, its own: how many is that, and what is their sum?",
     ),
 )
