@@ -759,3 +759,25 @@ def test_restarts_are_those_of_vector_quantize_pytorch():
         quantizer(z)
         their(z)
         torch.testing.assert_close(quantizer.codebook, their.codebook, rtol=1e-4, atol=1e-6)
+
+
+def test_beta_weighs_the_commitment_and_nothing_else():
+    """The values of codebook loss and commitment are the same: only gradients tell where beta is."""
+    model = VQVAE(started(VectorQuantizer()), beta=0.25).eval()
+    terms = model.loss(torch.rand(3, 1, 28, 28))
+    codebook, conv = model.quantizer.codebook, model.encoder[0].weight
+
+    def slope(term, parameter):
+        return torch.autograd.grad(term, parameter, retain_graph=True)[0]
+
+    torch.testing.assert_close(slope(terms["loss"], codebook), slope(terms["codebook"], codebook))
+    expected = slope(terms["reconstruction"], conv) + 0.25 * slope(terms["commitment"], conv)
+    torch.testing.assert_close(slope(terms["loss"], conv), expected)
+
+
+def test_a_dead_code_stays_finite_when_its_count_underflows():
+    quantizer = started(MovingAverageQuantizer(codes=4, dim=2, least=0))
+    quantizer.counts[3], quantizer.sums[3] = 0.0, torch.zeros(2)
+    before = quantizer.codebook[3].clone()
+    quantizer.update(torch.randn(5, 2), torch.tensor([0, 1, 1, 2, 0]))
+    assert torch.equal(quantizer.codebook[3], before) and quantizer.codebook.isfinite().all()
