@@ -20,7 +20,7 @@ def count_parameters(model):
 
 
 class Autoencoder(nn.Module):
-    """What the autoencoders of lesson 1 share; encode and decode are the subclass's."""
+    """What autoencoders share; encode and decode are the subclass's."""
 
     unit = "squared error per image"
 
@@ -377,14 +377,12 @@ class MovingAverageQuantizer(VectorQuantizer):
         self.codebook[moved] = self.sums[moved] / self.counts[moved, None]
 
 
-class VQVAE(nn.Module):
+class VQVAE(Autoencoder):
     """Vector-quantised autoencoder: an image becomes 7×7 codes, each of its own 4×4 pixels (lesson 7).
 
     quantizer: a VectorQuantizer or what else has its forward, lookup and dim. beta weighs the commitment.
     Source: van den Oord, Vinyals and Kavukcuoglu, "Neural discrete representation learning", 2017.
     """
-
-    unit = "squared error per image"
 
     def __init__(self, quantizer=None, beta=0.25):
         super().__init__()
@@ -409,10 +407,6 @@ class VQVAE(nn.Module):
     def decode(self, codes):
         """Codes, (batch, 7, 7) int64 → (batch, 1, 28, 28) in [0, 1]."""
         return self.decoder(self.quantizer.lookup(codes))
-
-    def forward(self, x):
-        """Reconstruct: (batch, 1, 28, 28) → the same shape."""
-        return self.decode(self.encode(x))
 
     def loss(self, x):
         """reconstruction + codebook + beta · commitment: squared errors per image, averaged over the batch.
