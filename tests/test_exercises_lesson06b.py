@@ -74,12 +74,12 @@ def forgets_zero_log_zero(a, b):
     return (joint * (joint / (joint.sum(1, keepdim=True) * joint.sum(0))).log()).sum().item()
 
 
-@information.wrong("is None. Is there a return?")
+@information.wrong("is None. Is there a return, in every case?")
 def prints_it(a, b):
     print(metrics.mutual_information(a, b))
 
 
-@information.wrong("has the shape (3, 2); one number is wanted")
+@information.wrong("of the shape (3, 2); a number is wanted")
 def returns_the_table(a, b):
     joint = table(a, b)
     return joint * (joint / (joint.sum(1, keepdim=True) * joint.sum(0))).clamp(min=1e-9).log()

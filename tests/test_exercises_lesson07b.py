@@ -80,12 +80,12 @@ def zero_log_zero(codes, size):
     return (-(p * p.log()).sum()).exp().item()
 
 
-@count.wrong("is None. Is there a return?")
+@count.wrong("is None. Is there a return, in every case?")
 def prints_it(codes, size):
     print(metrics.perplexity(codes, size))
 
 
-@count.wrong("has the shape (2,); one number for all codes is wanted")
+@count.wrong("of the shape (2,); a number is wanted")
 def one_per_image(codes, size):
     return torch.tensor([metrics.perplexity(image, size) for image in codes])
 

@@ -464,7 +464,7 @@ def forty_nine_always(nats_per_code, places=49, classes=1):
     return nats_per_code * 49 / math.log(2) + math.log2(classes)
 
 
-@bits_.wrong("is None. Is there a return?")
+@bits_.wrong("is None. Is there a return, in every case?")
 def prints(nats_per_code, places=49, classes=1):
     print(nats_per_code * places / math.log(2) + math.log2(classes))
 

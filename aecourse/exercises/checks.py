@@ -4,6 +4,7 @@ A check is a function of the learner's answer. It returns if the answer is right
 with a sentence that says what is off, by how much and where to look, without giving the answer away.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,6 +72,17 @@ def require_tensor(result, shape, what):
     require(
         tuple(result.shape) == tuple(shape), f"{what} has the shape {tuple(result.shape)}; {tuple(shape)} is wanted."
     )
+
+
+def require_number(result, what, nan="is 0 divided by 0, or a logarithm taken of 0 or less?"):
+    """A result as a float; refuse what is no single number. One in a tensor without dimensions will do."""
+    require(result is not None, f"{what} is None. Is there a return, in every case?")
+    shape = f" of the shape {tuple(result.shape)}" if hasattr(result, "shape") else ""
+    if shape and result.ndim == 0:
+        result = result.item()
+    require(isinstance(result, (int, float)), f"{what} is a {type(result).__name__}{shape}; a number is wanted.")
+    require(not math.isnan(result), f"{what} is nan: {nan}")
+    return float(result)
 
 
 def require_choice(answer, *options):

@@ -4,7 +4,17 @@ import math
 
 import torch
 
-from aecourse.exercises.checks import Bug, Wrong, call, check, close, require, require_choice, require_tensor
+from aecourse.exercises.checks import (
+    Bug,
+    Wrong,
+    call,
+    check,
+    close,
+    require,
+    require_choice,
+    require_number,
+    require_tensor,
+)
 from aecourse.models import DenseVAE
 from aecourse.training import default_device
 
@@ -14,17 +24,6 @@ def _refuse_mistakes(value, right, mistakes):
     for message, wrong in mistakes.items():
         same = (math.isclose(value, other, rel_tol=1e-4) for other in (right, wrong))
         require(tuple(same) != (False, True), message)
-
-
-def _number(value, what):
-    """A number as a float; refuse what is none. One in a tensor without dimensions will do."""
-    require(value is not None, f"{what} is None. Is there a return, in every case?")
-    shape = f" of the shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
-    if shape and value.ndim == 0:
-        value = value.item()
-    require(isinstance(value, (int, float)), f"{what} is a {type(value).__name__}{shape}; a number is wanted.")
-    require(not math.isnan(value), f"{what} is nan: is 0 divided by 0, or a logarithm taken of 0 or less?")
-    return float(value)
 
 
 def beta_elbo(model, x, beta):
@@ -161,7 +160,7 @@ def _effective_beta(answer):
     for weight, pixels, latent in ((4.0, 784, 20), (0.00025, 12288, 128), (1, 784, 32)):
         for reconstruction, kl in reductions:
             case = f'effective_beta({weight:g}, {pixels}, {latent}, "{reconstruction}", "{kl}")'
-            value = _number(answer(weight, pixels, latent, reconstruction, kl), case)
+            value = require_number(answer(weight, pixels, latent, reconstruction, kl), case)
             n, k = pixels if reconstruction == "mean" else 1, latent if kl == "mean" else 1
             mistakes = {
                 "That is the weight, as if both were sums.": weight,
@@ -182,7 +181,7 @@ def _effective_beta(answer):
             wanted = weight * n / k
             _refuse_mistakes(value, wanted, {f"{case} is {value:.4g}. {m}": wrong for m, wrong in mistakes.items()})
             require(close(value / wanted, 1.0), f"{case} is {value:.4g}; {wanted:.4g} is wanted.")
-    value = _number(answer(3.0, 784, 20), "effective_beta(3, 784, 20)")
+    value = require_number(answer(3.0, 784, 20), "effective_beta(3, 784, 20)")
     require(close(value, 3.0), f"effective_beta(3, 784, 20) is {value:.4g}; without reductions both should be sums.")
 
 
@@ -232,7 +231,7 @@ def code_entropy(q):
 )
 def _code_entropy(answer):
     def nats(q, what):
-        return _number(call(answer, q), f"the entropy of {what}")
+        return require_number(call(answer, q), f"the entropy of {what}")
 
     q = (torch.randn(300, 4) * torch.tensor([0.5, 1.0, 2.0, 3.0])).round()  # holds 0 and -0, as rounded codes do
     right, yours = code_entropy(q), nats(q, "300 codes of 4 numbers")

@@ -6,24 +6,10 @@ import torch
 from torch import nn
 
 from aecourse.data import to_float
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
+from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_number, require_tensor
 from aecourse.metrics import information_gap, mutual_information
 from aecourse.sprites import draw_sprites
 from aecourse.training import in_batches
-
-
-def _number(result, what):
-    """A learner's result as a float; refuse what is not a single number."""
-    require(result is not None, f"{what} is None. Is there a return?")
-    if torch.is_tensor(result):
-        require(result.ndim == 0, f"{what} has the shape {tuple(result.shape)}; one number is wanted.")
-    else:
-        require(isinstance(result, (int, float)), f"{what} is a {type(result).__name__}; a number is wanted.")
-    number = float(result)
-    require(
-        not math.isnan(number), f"{what} is nan: pairs that never occur have the term 0 · log 0, which counts as 0."
-    )
-    return number
 
 
 @check(
@@ -37,7 +23,8 @@ def _number(result, what):
 )
 def _mutual_information(answer):
     def information(a, b, what):
-        return _number(call(answer, a, b), f"the information that {what}")
+        nan = "pairs that never occur have the term 0 · log 0, which counts as 0."
+        return require_number(call(answer, a, b), f"the information that {what}", nan)
 
     a, b = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, 1, 0, 1])
     out, wanted = information(a, b, "two variables share"), mutual_information(a, b)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
+from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_number, require_tensor
 from aecourse.losses import quantization_losses
 from aecourse.metrics import perplexity
 from aecourse.models import VectorQuantizer, nearest_code, straight_through
@@ -23,19 +23,7 @@ from aecourse.training import default_device
 def _perplexity(answer):
     def number(codes, size, what):
         result = call(answer, codes, size)
-        require(result is not None, f"the perplexity of {what} is None. Is there a return?")
-        if torch.is_tensor(result):
-            require(
-                result.numel() == 1,
-                f"the perplexity of {what} has the shape {tuple(result.shape)}; one number for all codes is wanted.",
-            )
-        else:
-            require(
-                isinstance(result, (int, float)), f"the perplexity is a {type(result).__name__}; a number is wanted."
-            )
-        result = float(result)
-        require(not math.isnan(result), f"the perplexity of {what} is nan: what is 0 · log 0 of a code never used?")
-        return result
+        return require_number(result, f"the perplexity of {what}", "what is 0 · log 0 of a code never used?")
 
     codes = torch.tensor([[[0, 0], [0, 3]], [[5, 5], [0, 3]]])  # 4 zeros, 2 threes, 2 fives: entropy 1.5 bits
     out = number(codes, 10, "4 zeros, 2 threes and 2 fives")

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
+from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_number, require_tensor
 from aecourse.training import default_device
 
 
@@ -253,12 +253,7 @@ def bits_per_image(nats_per_code, places=49, classes=1):
 def _bits_per_image(answer):
     def bits(*given):
         what = f"bits_per_image({', '.join(f'{value:g}' for value in given)})"
-        out = call(answer, *given)
-        require(out is not None, f"{what} is None. Is there a return?")
-        if hasattr(out, "item") and getattr(out, "ndim", 1) == 0:
-            out = out.item()
-        require(isinstance(out, (int, float)), f"{what} is a {type(out).__name__}; a number is wanted.")
-        return float(out)
+        return require_number(call(answer, *given), what)
 
     two = math.log(2)
     out = bits(two, 10, 1)
