@@ -15,6 +15,14 @@ def squared_error(x_hat, x):
     return (x_hat - x).square().flatten(start_dim=1).sum(dim=1)
 
 
+def reconstruction_loss(model, x):
+    """Squared error per image between x and its reconstruction by the model, averaged over the batch.
+
+    model: a function of images. x: (batch, ...) in [0, 1]. Returns a scalar.
+    """
+    return squared_error(model(x), x).mean()
+
+
 def binary_cross_entropy(logits, x):
     """Negative log-likelihood of each image under independent Bernoulli pixels, in nats.
 
@@ -42,3 +50,35 @@ def quantization_losses(z, quantized):
     Source: van den Oord, Vinyals and Kavukcuoglu, "Neural discrete representation learning", 2017.
     """
     return squared_error(quantized, z.detach()), squared_error(z, quantized.detach())
+
+
+def denoising_loss(denoise, x_clean, corrupt):
+    """Squared error per image between the clean images and what is made of damaged ones, batch mean.
+
+    denoise, corrupt: functions of images. x_clean: (batch, 1, 28, 28) in [0, 1]. Returns a scalar.
+    """
+    x_noisy = corrupt(x_clean)
+    return squared_error(denoise(x_noisy), x_clean).mean()
+
+
+def capacity_loss(reconstruction, kl, capacity, gamma=10.0):
+    """mean reconstruction + gamma · |mean KL − capacity|: how far the batch's KL is from what it should be.
+
+    reconstruction, kl: (batch,), in nats. capacity: in nats. Returns a scalar.
+    Source: Burgess et al., "Understanding disentangling in β-VAE", 2018.
+    """
+    return reconstruction.mean() + gamma * (kl.mean() - capacity).abs()
+
+
+def effective_beta(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    """The beta, per nat, of a loss reconstruction + weight · kl whose terms are sums or means.
+
+    weight: the number in front of the KL. pixels, latent_dim: how many numbers an image and a code have.
+    reconstruction: "sum" or "mean" over the pixels. kl: "sum" or "mean" over the numbers of the code.
+    Returns the beta for which reconstruction + beta · kl, both as sums, is the same loss up to a factor.
+    """
+    if reconstruction == "mean":
+        weight = weight * pixels
+    if kl == "mean":
+        weight = weight / latent_dim
+    return weight

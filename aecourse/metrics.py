@@ -1,6 +1,13 @@
 """How good is it? Errors of reconstructions, what codes know, how far drawn images are from real ones."""
 
+import math
+
 import torch
+from torch.distributions import Normal
+
+from aecourse.data import to_float
+from aecourse.losses import binary_cross_entropy, gaussian_kl, squared_error
+from aecourse.models import reparameterize
 
 
 def mse(x_hat, x):
@@ -21,6 +28,22 @@ def psnr(x_hat, x):
     Averaging the decibels of single images instead, as some papers do, gives a little more.
     """
     return -10 * torch.tensor(mse(x_hat, x)).log10().item()
+
+
+def reconstruction_error(model, images, batch_size=100):
+    """Mean squared error per pixel of a model's reconstructions. The model is left as it was found.
+
+    images: (n, 1, 28, 28), uint8. Returns a float.
+    """
+    training = model.training
+    model.eval()
+    total = 0.0
+    with torch.no_grad():
+        for batch in images.split(batch_size):
+            x = to_float(batch)
+            total += squared_error(model(x), x).sum().item()
+    model.train(training)
+    return total / images.numel()
 
 
 def ssim(x_hat, x):
@@ -83,6 +106,48 @@ def nyquist_power(images):
     columns = power[0, j] / power[0, j - 2 : j].mean()
     both = 3 * power[i, j] / (power[i - 1, j - 1] + power[i - 1, j] + power[i, j - 1])
     return torch.stack([rows, columns, both])
+
+
+def phase_power(images):
+    """Mean square of the pixels at even and odd rows, even and odd columns.
+
+    images: (n, channels, height, width) with even sides.
+    Returns (2, 2): the first axis is the row modulo 2, the second the column modulo 2.
+    """
+    phases = [images[..., row::2, column::2].square().mean() for row in (0, 1) for column in (0, 1)]
+    return torch.stack(phases).view(2, 2)
+
+
+def elbo_estimate(model, x):
+    """The ELBO of each image, estimated with one drawn code: (batch,), in nats, negative.
+
+    x: (batch, 1, 28, 28) in [0, 1].
+    """
+    mu, logvar = model.encode(x)
+    logits = model.decode_logits(reparameterize(mu, logvar))
+    return -binary_cross_entropy(logits, x) - gaussian_kl(mu, logvar)
+
+
+def log_weights(model, x, k):
+    """log p(x | z) + log p(z) − log q(z | x) at k codes drawn from q(z | x), for each image.
+
+    x: (batch, 1, 28, 28) in [0, 1]. Returns (k, batch), in nats.
+    """
+    mu, logvar = model.encode(x)
+    q = Normal(mu, (0.5 * logvar).exp())
+    z = q.sample((k,))
+    logits = model.decode_logits(z.flatten(0, 1))
+    log_likelihood = -binary_cross_entropy(logits, x.repeat(k, 1, 1, 1)).view(k, len(x))
+    return log_likelihood + Normal(0, 1).log_prob(z).sum(dim=2) - q.log_prob(z).sum(dim=2)
+
+
+def importance_bound(log_w):
+    """The logarithm of the mean weight of each image: an estimate of log p(x) from below.
+
+    log_w: (k, batch), logarithms of the weights of k draws. Returns (batch,), in nats.
+    Source: Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015.
+    """
+    return log_w.logsumexp(dim=0) - math.log(len(log_w))
 
 
 def active_units(mu, threshold=0.01):
@@ -182,6 +247,27 @@ def perplexity(codes, size):
     """
     shares = torch.bincount(codes.flatten(), minlength=size) / codes.numel()
     return torch.special.entr(shares.double()).sum().exp().item()
+
+
+def code_entropy(q):
+    """Nats per image for a quantised code, each of its numbers coded by itself.
+
+    q: (n, latent), whole numbers. Returns a float: the sum over the columns of the entropy of their values.
+    """
+    total = 0.0
+    for column in q.T:
+        share = column.unique(return_counts=True)[1] / len(q)
+        total -= (share * share.log()).sum().item()
+    return total
+
+
+def bits_per_image(nats_per_code, places=49, classes=1):
+    """How many bits an image takes: those of its codes, and those of its class, if that has to be told as well.
+
+    nats_per_code: the mean of -log p over the codes. places: codes per image. classes: how many there are, all
+    equally frequent; 1 if there is none to tell. Returns a number.
+    """
+    return nats_per_code * places / math.log(2) + math.log2(classes)
 
 
 def frechet_distance(features, others):

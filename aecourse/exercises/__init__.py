@@ -20,9 +20,7 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
-from aecourse.exercises.checks import EXERCISES, Bug, Wrong, require
+from aecourse.exercises.checks import EXERCISES, Prediction, Refusal
 
 _right, _hints_given, _lesson = {}, {}, None
 
@@ -40,44 +38,50 @@ def exercise(number):
     global _lesson
     task, number = find(number), str(number)
     _lesson = number.split(".")[0]
+    predicts = isinstance(task, Prediction)
 
     def judge(answer):
-        card, problem = _judge(number, task, answer)
+        _right[number] = False
+        try:
+            card, problem = _judge(task, answer)
+        except KeyboardInterrupt as interrupt:
+            card, problem = f"○ {number} interrupted before it was checked. Run the cell again.", interrupt
         right = _right[number] = card.startswith("●")
         if not right and os.environ.get("AECOURSE_EXERCISES") == "strict":
             raise ExerciseError(card) from problem
-        if not task.prediction:
-            name = task.solution.__name__
-            card += (
-                f" The lesson now runs on your {name}."
-                if right
-                else f"\n  The lesson goes on with the course's {name}."
-            )
-        if not right:
+        if right and not predicts:
+            card += f' The lesson now runs on your {task.name}. To compare: solution("{number}").'
+        elif not predicts:
+            card += f"\n  The lesson goes on with the course's {task.name}."
             # A renamed answer leaves the name that the lesson uses unbound.
-            vars(sys.modules[answer.__module__]).setdefault(task.solution.__name__, task.solution)
+            vars(sys.modules[answer.__module__]).setdefault(task.name, task.solution)
         print(card)
         return answer if right else task.solution
 
     return judge
 
 
-def _judge(number, task, answer):
-    """The card for an answer, and the exception behind it if it is not right."""
-    name = task.solution.__name__
+def _judge(task, answer):
+    """The card for an answer, and the exception behind it if there is one."""
+    number, name = task.number, task.name
+    if _same_code(answer, task.bug):
+        return f"○ {number} to do.", None
     if unwritten := _unwritten(answer):
         return f"○ {number} to do" + (f" ({' and '.join(unwritten)})." if isinstance(answer, type) else "."), None
-    try:
-        with _name_bound(name, answer), _state_kept():
-            require(answer.__name__ == name, f"the lesson looks for {name}; yours is called {answer.__name__}.")
-            task.check(answer)
-    except Bug as bug:
-        return f"○ {number} to do, the bug is still there: {bug}", bug
-    except Wrong as wrong:
-        return f"✗ {number} not yet: {wrong}", wrong
-    except (Exception, SystemExit) as error:
-        return f"✗ {number} stopped with an error:\n{_short_traceback(error)}", error
-    return f"● {number} right.", None
+    with _name_bound(name, answer):
+        if getattr(answer, "__name__", name) != name and not isinstance(task, Prediction):
+            refusal = Refusal(f"the lesson looks for {name}; yours is called {answer.__name__}.", (), None)
+        else:
+            refusal = task.refusal(answer)
+    if refusal is None:
+        return f"● {number} right.", None
+    mistake = task.named(refusal)
+    lines = [mistake.message] if mistake else []
+    if refusal.error:
+        lines.append(f"it stopped with an error:\n{_short_traceback(refusal.error)}")
+    elif refusal.text:
+        lines.append(refusal.text)
+    return f"✗ {number} not yet: " + "\n  ".join(lines), refusal.error
 
 
 @contextmanager
@@ -96,19 +100,6 @@ def _name_bound(name, answer):
             namespace[name] = before
 
 
-@contextmanager
-def _state_kept():
-    """Whatever an answer does to PyTorch's global state ends with its check."""
-    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.default_generator.manual_seed(0)
-            yield
-    finally:
-        torch.set_grad_enabled(gradients)
-        torch.set_default_dtype(dtype)
-
-
 def hint(number):
     """Print the next hint for an exercise."""
     hints = find(number).hints
@@ -120,7 +111,7 @@ def hint(number):
 
 def solution(number):
     """Print the course's own answer: the very code that the lessons run on."""
-    print(inspect.getsource(find(number).solution).rstrip())
+    print(find(number).source())
 
 
 def progress():
@@ -132,7 +123,7 @@ def progress():
     done = sum(_right.get(number, False) for number in tasks)
     print(f"Lesson {_lesson}: {done} of {len(tasks)} exercises right.")
     for number, task in tasks.items():
-        print(f"  {'●' if _right.get(number) else '○'} {number} {task.solution.__name__}")
+        print(f"  {'●' if _right.get(number) else '○'} {number} {task.name}")
 
 
 def find(number):
@@ -165,6 +156,20 @@ def _unwritten(answer):
         and f.__code__.co_code in bytecode
         and all(constant in (None, f.__doc__) for constant in f.__code__.co_consts)
     ]
+
+
+def _same_code(answer, bug):
+    """Whether an answer is the code that its cell started from; comments and docstrings do not count."""
+    answers, bugs = (vars(code).values() if isinstance(code, type) else [code] for code in (answer, bug))
+    answers, bugs = ([f for f in functions if inspect.isfunction(f)] for functions in (answers, bugs))
+    pairs = zip(answers, bugs)
+    return len(answers) == len(bugs) > 0 and all(_essence(f.__code__, f) == _essence(g.__code__, g) for f, g in pairs)
+
+
+def _essence(code, function):
+    constants = [c for c in code.co_consts if c is not None and c != function.__doc__]
+    constants = [_essence(c, function) if inspect.iscode(c) else c for c in constants]
+    return code.co_code, code.co_names, code.co_varnames, constants
 
 
 def _short_traceback(error):

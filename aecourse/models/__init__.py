@@ -1,0 +1,63 @@
+"""The networks, one file a family, and the functions that belong to them."""
+
+from aecourse.models.base import Autoencoder, count_parameters
+from aecourse.models.convolutional import (
+    ConvolutionalAutoencoder,
+    DigitClassifier,
+    conv_output_size,
+    convolutional_encoder,
+    receptive_field,
+    transposed_output_size,
+)
+from aecourse.models.dense import DenseAutoencoder, LinearAutoencoder, SparseAutoencoder, linear_denoiser
+from aecourse.models.prior import attention, causal_mask, next_code, shift
+from aecourse.models.quantized import (
+    VQVAE,
+    MovingAverageQuantizer,
+    VectorQuantizer,
+    finite_scalar,
+    nearest_code,
+    straight_through,
+)
+from aecourse.models.upsampling import icnr_, pixel_shuffle, resize_convolution, upsample_nearest
+from aecourse.models.variational import (
+    ConditionalVAE,
+    ConvolutionalVAE,
+    DenseVAE,
+    VariationalAutoencoder,
+    reparameterize,
+)
+
+__all__ = [
+    "Autoencoder",
+    "ConditionalVAE",
+    "ConvolutionalAutoencoder",
+    "ConvolutionalVAE",
+    "DenseAutoencoder",
+    "DenseVAE",
+    "DigitClassifier",
+    "LinearAutoencoder",
+    "MovingAverageQuantizer",
+    "SparseAutoencoder",
+    "VQVAE",
+    "VariationalAutoencoder",
+    "VectorQuantizer",
+    "attention",
+    "causal_mask",
+    "conv_output_size",
+    "convolutional_encoder",
+    "count_parameters",
+    "finite_scalar",
+    "icnr_",
+    "linear_denoiser",
+    "nearest_code",
+    "next_code",
+    "pixel_shuffle",
+    "receptive_field",
+    "reparameterize",
+    "resize_convolution",
+    "shift",
+    "straight_through",
+    "transposed_output_size",
+    "upsample_nearest",
+]

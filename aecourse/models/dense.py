@@ -1,0 +1,116 @@
+"""Dense autoencoders (lesson 1), and the linear maps that they have to beat."""
+
+import torch
+from torch import nn
+
+from aecourse.data import to_float
+from aecourse.losses import squared_error
+from aecourse.models.base import Autoencoder
+
+
+class DenseAutoencoder(Autoencoder):
+    """Dense autoencoder: 784 → 256 → 128 → latent and back (lesson 1)."""
+
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encoder1 = nn.Linear(784, 256)
+        self.encoder2 = nn.Linear(256, 128)
+        self.encoder3 = nn.Linear(128, latent_dim)
+        self.decoder1 = nn.Linear(latent_dim, 128)
+        self.decoder2 = nn.Linear(128, 256)
+        self.decoder3 = nn.Linear(256, 784)
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) in [0, 1] → (batch, latent)."""
+        h = self.encoder1(x.flatten(start_dim=1)).relu()
+        h = self.encoder2(h).relu()
+        return self.encoder3(h)
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
+        h = self.decoder1(z).relu()
+        h = self.decoder2(h).relu()
+        return self.decoder3(h).sigmoid().view(-1, 1, 28, 28)
+
+
+class LinearAutoencoder(Autoencoder):
+    """One linear layer down, one up, nothing between: it can do no better than PCA (lesson 1).
+
+    Its reconstructions are not confined to [0, 1].
+    Source: Baldi and Hornik, "Neural networks and principal component analysis", 1989.
+    """
+
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encoder = nn.Linear(784, latent_dim)
+        self.decoder = nn.Linear(latent_dim, 784)
+
+    @classmethod
+    def from_pca(cls, images, latent_dim=32):
+        """The best linear autoencoder, without training: its weights are the principal components.
+
+        images: (n, 1, 28, 28), uint8 or in [0, 1].
+        """
+        from sklearn.decomposition import PCA
+
+        pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(to_float(images).flatten(start_dim=1).numpy())
+        components, mean = torch.from_numpy(pca.components_), torch.from_numpy(pca.mean_)
+        model = cls(latent_dim)
+        with torch.no_grad():
+            model.encoder.weight.copy_(components)
+            model.encoder.bias.copy_(-components @ mean)
+            model.decoder.weight.copy_(components.T)
+            model.decoder.bias.copy_(mean)
+        return model
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) → (batch, latent)."""
+        return self.encoder(x.flatten(start_dim=1))
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28), not confined to [0, 1]."""
+        return self.decoder(z).view(-1, 1, 28, 28)
+
+
+class SparseAutoencoder(Autoencoder):
+    """One wide layer that pays for being used: 784 → 256 → 784 with an L1 penalty (lesson 1).
+
+    The code passes a ReLU, so that it can be exactly zero.
+    Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011 (there with another penalty).
+    """
+
+    unit = "squared error + penalty per image"
+
+    def __init__(self, latent_dim=256, penalty=0.1):
+        super().__init__()
+        self.penalty = penalty
+        self.encoder = nn.Linear(784, latent_dim)
+        self.decoder = nn.Linear(latent_dim, 784)
+
+    def encode(self, x):
+        """(batch, 1, 28, 28) in [0, 1] → (batch, latent), nowhere negative."""
+        return self.encoder(x.flatten(start_dim=1)).relu()
+
+    def decode(self, z):
+        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
+        return self.decoder(z).sigmoid().view(-1, 1, 28, 28)
+
+    def loss(self, x):
+        """Squared error + penalty · Σ|z|, both per image, averaged over the batch."""
+        z = self.encode(x)
+        reconstruction = squared_error(self.decode(z), x).mean()
+        l1 = z.abs().sum(dim=1).mean()
+        return {"loss": reconstruction + self.penalty * l1, "reconstruction": reconstruction, "l1": l1}
+
+
+def linear_denoiser(x_noisy, x_clean):
+    """The best linear map with intercept from noisy to clean images, by least squares.
+
+    x_noisy, x_clean: (n, 1, height, width). Returns weight (pixels, pixels) and bias (pixels,):
+    x_noisy.flatten(1) @ weight + bias is the estimate of x_clean.flatten(1).
+    """
+    inputs, targets = x_noisy.flatten(1), x_clean.flatten(1)
+    mean_in, mean_out = inputs.mean(dim=0), targets.mean(dim=0)
+    centred = inputs - mean_in
+    weight = torch.linalg.solve(centred.T @ centred, centred.T @ (targets - mean_out))
+    return weight, mean_out - mean_in @ weight

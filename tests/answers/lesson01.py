@@ -1,0 +1,251 @@
+"""Answers to the exercises of lesson 1."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from aecourse import losses, models
+from aecourse.models import Autoencoder
+from tests.answers import not_asked, right, wrong
+
+# 1.1 squared_error
+
+
+@right("1.1")
+def with_mse_loss(x_hat, x):
+    return F.mse_loss(x_hat, x, reduction="none").flatten(1).sum(1)
+
+
+@right("1.1")
+def with_einsum(x_hat, x):
+    d = (x_hat - x).reshape(len(x), -1)
+    return torch.einsum("bp,bp->b", d, d)
+
+
+@right("1.1")
+def with_norm(x_hat, x):
+    return (x_hat - x).flatten(1).norm(dim=1) ** 2
+
+
+@right("1.1")
+def image_by_image(x_hat, x):
+    return torch.stack([((a - b) ** 2).sum() for a, b in zip(x_hat, x)])
+
+
+@wrong("1.1", "writes_into_x_hat")
+def subtracts_in_place(x_hat, x):
+    return x_hat.sub_(x).square().flatten(1).sum(1)
+
+
+@wrong("1.1")
+def wrong_shape_inside(x_hat, x):
+    return (x_hat - x).view(-1, 100).sum(1)
+
+
+# 1.2 DenseAutoencoder
+
+
+@right("1.2")
+class Sequential(Autoencoder):
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encode = nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, latent_dim)
+        )
+        self.decode = nn.Sequential(
+            nn.Linear(latent_dim, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, 784), nn.Sigmoid(),
+            nn.Unflatten(1, (1, 28, 28)),
+        )  # fmt: skip
+
+
+@right("1.2")
+class InALoop(models.DenseAutoencoder):
+    def encode(self, x):
+        x = x.reshape(x.size(0), -1)
+        for layer in (self.encoder1, self.encoder2):
+            x = F.relu(layer(x))
+        return self.encoder3(x)
+
+    def decode(self, z):
+        for layer in (self.decoder1, self.decoder2):
+            z = torch.clamp(layer(z), min=0)
+        return torch.sigmoid(self.decoder3(z)).reshape(z.shape[0], 1, 28, 28)
+
+
+@right("1.2")
+class DecoderDeclaredFirst(Autoencoder):
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.up = nn.ModuleList([nn.Linear(latent_dim, 128), nn.Linear(128, 256), nn.Linear(256, 784)])
+        self.down = nn.ModuleList([nn.Linear(784, 256), nn.Linear(256, 128), nn.Linear(128, latent_dim)])
+
+    def encode(self, x):
+        return self.down[2](self.down[1](self.down[0](x.flatten(1)).relu()).relu())
+
+    def decode(self, z):
+        return self.up[2](self.up[1](self.up[0](z).relu()).relu()).sigmoid().unflatten(1, (1, 28, 28))
+
+
+@wrong("1.2")
+class SkipsALayer(models.DenseAutoencoder):
+    def __init__(self, latent_dim=32):
+        super().__init__(latent_dim)
+        self.encoder2, self.encoder3 = nn.Linear(256, 128), nn.Linear(256, latent_dim)
+
+    def encode(self, x):
+        return self.encoder3(self.encoder1(x.flatten(1)).relu())
+
+
+@wrong("1.2")
+class PlainList(Autoencoder):
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        sizes = [(784, 256), (256, 128), (128, latent_dim), (latent_dim, 128), (128, 256), (256, 784)]
+        self.layers = [nn.Linear(a, b) for a, b in sizes]
+
+    def encode(self, x):
+        a, b, c = self.layers[:3]
+        return c(b(a(x.flatten(1)).relu()).relu())
+
+
+@wrong("1.2", "NoSecondRelu")
+class NoSecondReluUnderOtherNames(DecoderDeclaredFirst):
+    def encode(self, x):
+        return self.down[2](self.down[1](self.down[0](x.flatten(1)).relu()))
+
+
+# 1.3 count_parameters
+
+
+@right("1.3")
+def with_numpy(model):
+    return sum(np.prod(p.shape) for p in model.parameters() if p.requires_grad)
+
+
+@right("1.3")
+def in_a_loop(model):
+    total = 0
+    for p in model.parameters():
+        if p.requires_grad:
+            total += p.shape.numel()
+    return total
+
+
+@wrong("1.3")
+def returns_a_float(model):
+    return float(models.count_parameters(model))
+
+
+# 1.4 reconstruction_loss
+
+
+@right("1.4")
+def with_squared_error(model, x):
+    return losses.squared_error(model(x), x).mean()
+
+
+@right("1.4")
+def encodes_and_decodes(model, x):
+    return losses.squared_error(model.decode(model.encode(x)) if hasattr(model, "encode") else model(x), x).mean()
+
+
+@right("1.4")
+def both_without_channel(model, x):
+    x_hat = model(x)[:, 0]
+    target = x[:, 0]
+    return (x_hat - target).square().sum() / len(x)
+
+
+@right("1.4")
+def mean_times_pixels(model, x):
+    return F.mse_loss(model(x), x) * x[0].numel()
+
+
+@wrong("1.4", "the_bug_itself")
+def the_bug_in_other_words(model, x):
+    return ((model(x) - x.squeeze(1)) ** 2).sum() / x.shape[0]
+
+
+# 1.5 which costs more?
+
+
+@right("1.5")
+def capital():
+    return " Shift"
+
+
+@wrong("1.5")
+def neither_of_the_texts():
+    return "both"
+
+
+@wrong("1.5")
+def no_text():
+    return 1
+
+
+# 1.6 SparseAutoencoder
+
+not_asked("1.6", "loss detached (1)", "loss detached (2)")  # training takes the gradient of the loss alone
+
+
+@right("1.6")
+class InOtherWords(models.SparseAutoencoder):
+    def encode(self, x):
+        return torch.clamp(self.encoder(x.view(-1, 784)), min=0)
+
+    def loss(self, x):
+        z = self.encode(x)
+        l1 = z.norm(p=1, dim=1).mean()
+        reconstruction = F.mse_loss(self.decode(z), x, reduction="sum") / len(x)
+        return {"reconstruction": reconstruction, "l1": l1, "loss": self.penalty * l1 + reconstruction}
+
+
+@right("1.6")
+class ReportsDetached(models.SparseAutoencoder):
+    def loss(self, x):
+        terms = super().loss(x)
+        return {name: value if name == "loss" else value.detach() for name, value in terms.items()}
+
+
+@right("1.6")
+class WithoutAbs(models.SparseAutoencoder):
+    def loss(self, x):
+        z = self.encode(x)  # never negative, so |z| = z
+        terms = Autoencoder.loss(self, x)
+        l1 = z.sum() / len(z)
+        return terms | {"l1": l1, "loss": terms["loss"] + self.penalty * l1}
+
+
+@wrong("1.6")
+class ExtraFloat(models.SparseAutoencoder):
+    def loss(self, x):
+        return super().loss(x) | {"penalty": self.penalty}
+
+
+@wrong("1.6")
+class ClampedCode(models.SparseAutoencoder):
+    def encode(self, x):
+        return super().encode(x).clamp(0, 4)
+
+
+@wrong("1.6")
+class OtherNames(Autoencoder):
+    def __init__(self, latent_dim=256, penalty=0.1):
+        super().__init__()
+        self.down, self.up = nn.Linear(784, latent_dim), nn.Linear(latent_dim, 784)
+
+
+@wrong("1.6")
+class ReturnsTheLossAlone(models.SparseAutoencoder):
+    def loss(self, x):
+        return super().loss(x)["loss"]
+
+
+@wrong("1.6")
+class ForgetsAnEntry(models.SparseAutoencoder):
+    def loss(self, x):
+        terms = super().loss(x)
+        del terms["l1"]
+        return terms
