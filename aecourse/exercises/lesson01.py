@@ -263,7 +263,6 @@ def _(answer):
         (Scaled(1.0), "a module whose only parameter is its own, in no layer,"),
         (nn.BatchNorm1d(7), "batch norm of 7 channels, which learns a weight and a bias for each,"),
         (half_frozen, "a layer from 3 to 2 whose weights are frozen"),
-        (nn.ReLU(), "a ReLU"),
         (models.DenseAutoencoder(20), "lesson 1's model with 20 numbers"),
     ):
         kind = Integral if type(model) is nn.Linear else Real  # NumPy's product of no sides is 1.0
@@ -469,7 +468,7 @@ def _(answer):
         with torch.no_grad():  # on any image some units are on and some are off
             for parameter in right.parameters():
                 parameter.normal_(std=0.1)
-            right.encoder.bias.copy_(torch.tensor([5.0, 3, 1, -5, -3, -1, 2])[:latent_dim])
+            right.encoder.bias.copy_(torch.tensor([30.0, 3, 1, -5, -3, -1, 2])[:latent_dim])
         model.load_state_dict(right.state_dict())
         x = torch.rand(n, 1, 28, 28, device=right.encoder.weight.device)
         x = x * torch.linspace(0.4, 1, n, device=x.device).view(n, 1, 1, 1)
