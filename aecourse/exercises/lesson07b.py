@@ -1,402 +1,556 @@
-"""Checks of lesson 7, part 2."""
+"""Exercises of lesson 7, part 2."""
 
 import math
 
 import torch
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_number, require_tensor
+from aecourse import losses, metrics, models
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    computed,
+    observe,
+    prediction,
+    require,
+    require_number,
+    require_same,
+    require_same_gradients,
+    require_several,
+    require_tensor,
+)
 from aecourse.losses import quantization_losses
-from aecourse.metrics import perplexity
-from aecourse.models import VectorQuantizer, nearest_code, straight_through
+from aecourse.models import nearest_code, straight_through
 from aecourse.training import default_device
 
+# 7b.1 perplexity
 
-@check(
+perplexity = Exercise(
     "7b.1",
-    perplexity,
+    metrics.perplexity,
     hints=(
         "torch.bincount counts how often each code occurs. It takes one row of numbers: flatten first.",
-        "Divided by how many there are, the counts are shares p. The entropy is -Σ p log p, in nats.",
+        "Divided by how many there are, the counts are fractions p. The entropy is -Σ p log p, in nats.",
         "The perplexity is e to the entropy. A code that never occurs has p = 0 and adds nothing: torch.special.entr.",
     ),
 )
-def _perplexity(answer):
-    def number(codes, size, what):
-        result = call(answer, codes, size)
-        return require_number(result, f"the perplexity of {what}", "what is 0 · log 0 of a code never used?")
 
-    codes = torch.tensor([[[0, 0], [0, 3]], [[5, 5], [0, 3]]])  # 4 zeros, 2 threes, 2 fives: entropy 1.5 bits
-    out = number(codes, 10, "4 zeros, 2 threes and 2 fives")
-    shares = torch.tensor([0.5, 0.25, 0.25])
-    nats = 1.5 * math.log(2)
-    each = sum(perplexity(image, 10) for image in codes) / 2
-    off = f"4 zeros, 2 threes and 2 fives have a perplexity of {math.exp(nats):.3f}; yours is {out:.3f}"
-    mistakes = {
-        "That is the entropy in nats, not yet e to it.": nats,
-        "That is the entropy in bits.": 1.5,
-        "That is e to the entropy in bits: base and logarithm do not belong together.": math.exp(1.5),
-        "That is 2 to the entropy in nats: base and logarithm do not belong together.": 2**nats,
-        "That is 1 over it: which sign has an entropy?": math.exp(-nats),
-        "That is how many codes occur; a code that occurs often counts no more than a rare one.": 3.0,
-        "That is the size of the codebook.": 10.0,
-        "That is the size of the codebook over the perplexity.": 10 / math.exp(nats),
-        "That is 1 over the sum of squared shares, another measure; the perplexity is of the entropy.": (
-            1 / shares.square().sum().item()
-        ),
-        "That is a share of the codebook.": math.exp(nats) / 10,
-        "That is the mean of the images' own perplexities; count all codes together.": each,
-        "That is of shares by softmax; counts become shares by division.": (
-            torch.special.entr(torch.bincount(codes.flatten(), minlength=10).float().softmax(0)).sum().exp().item()
-        ),
-    }
-    for message, wrong in mistakes.items():
-        require(abs(out - wrong) > 1e-3, f"{off}. {message}")
-    require(abs(out - math.exp(nats)) < 1e-3, f"{off}.")
-    for what, codes, size in (
-        ("each of 5 codes once", torch.arange(5), 5),
-        ("one code alone", torch.zeros(3, 7, 7, dtype=torch.int64), 128),
-        ("a single code of number 7", torch.tensor([[[7]]]), 8),
-        ("each of 128 codes 49 times", torch.arange(128).repeat(49).view(-1, 7, 7), 128),
-        ("2,000 codes of 512", torch.randint(512, (2000,)).sort().values // 3, 512),
-    ):
-        out, wanted = number(codes, size, what), perplexity(codes, size)
-        require(abs(out - wanted) < 1e-3 * wanted, f"the perplexity of {what} is {wanted:.3f}; yours is {out:.3f}.")
+
+@perplexity.check
+def _(answer):
     rare = torch.zeros(200_000, dtype=torch.int64)
     rare[:127] = torch.arange(1, 128)
-    out, wanted = number(rare, 128, "127 codes that occur once in 200,000"), perplexity(rare, 128)
-    require(
-        abs(out - wanted) < 1e-3,
-        f"127 codes that occur once in 200,000 give {out:.4f} instead of {wanted:.4f}: are rare codes lost?",
-    )
+    for what, codes, size in (
+        ("4 zeros, 2 threes and 2 fives", torch.tensor([[[0, 0], [0, 3]], [[5, 5], [0, 3]]]), 10),
+        ("each of 5 codes once", torch.arange(5), 5),
+        ("one code alone", torch.zeros(3, 7, 7, dtype=torch.int64), 128),
+        ("a single code of number 7", torch.tensor([[[7]]]), 9),
+        ("each of 128 codes 49 times", torch.arange(128).repeat(49).view(-1, 7, 7), 128),
+        ("2,000 codes of 512", torch.randint(512, (2000,)).sort().values // 3, 512),
+        ("127 codes that occur once in 200,000", rare, 128),
+    ):
+        what = f"the perplexity of {what}"
+        result = require_number(call(answer, codes, size), what)
+        require_same(float(result), metrics.perplexity(codes, size), what, rtol=2e-5)
 
 
-def quantize(quantizer, z):
-    """Replace each of the encoder's vectors by the nearest of the codebook.
-
-    quantizer: has a codebook, (codes, dim), and lookup. z: (batch, dim, height, width).
-    Returns the quantised vectors, like z, with gradients passed straight through; their codes,
-    (batch, height, width) int64; codebook and commitment loss, each (batch,).
-    """
-    vectors = z.movedim(1, -1).flatten(end_dim=-2)
-    codes = nearest_code(vectors, quantizer.codebook).view(len(z), *z.shape[2:])
-    nearest = quantizer.lookup(codes)
-    return straight_through(z, nearest), codes, *quantization_losses(z, nearest)
+def fractions_of(codes, size):
+    return torch.bincount(codes.flatten(), minlength=size).double() / codes.numel()
 
 
-@check(
+def entropy_of(p):
+    return torch.special.entr(p).sum().item()
+
+
+@perplexity.mistake("that is the entropy in nats, not yet e to it.")
+def entropy_alone(codes, size):
+    return entropy_of(fractions_of(codes, size))
+
+
+@perplexity.mistake("that is the entropy in bits.")
+def entropy_in_bits(codes, size):
+    return entropy_of(fractions_of(codes, size)) / math.log(2)
+
+
+@perplexity.mistake("that is e to the entropy in bits: base and logarithm do not belong together.")
+def bits_with_e(codes, size):
+    return math.exp(entropy_of(fractions_of(codes, size)) / math.log(2))
+
+
+@perplexity.mistake("that is 2 to the entropy in nats: base and logarithm do not belong together.")
+def nats_with_two(codes, size):
+    return 2 ** entropy_of(fractions_of(codes, size))
+
+
+@perplexity.mistake("that is 1 over it: which sign does an entropy have?")
+def wrong_sign(codes, size):
+    return math.exp(-entropy_of(fractions_of(codes, size)))
+
+
+@perplexity.mistake("that is how many codes occur. A code that occurs often has to count more than a rare one.")
+def how_many_occur(codes, size):
+    return float(len(codes.unique()))
+
+
+@perplexity.mistake("that is the size of the codebook, whatever is used of it.")
+def size_alone(codes, size):
+    return float(size)
+
+
+@perplexity.mistake("that is 1 over the sum of squared fractions, another measure; the perplexity is of the entropy.")
+def inverse_simpson(codes, size):
+    return 1 / fractions_of(codes, size).square().sum().item()
+
+
+@perplexity.mistake("that is a fraction of the codebook.")
+def fraction_of_size(codes, size):
+    return metrics.perplexity(codes, size) / size
+
+
+@perplexity.mistake("that is the mean of the images' own perplexities; count all codes together.")
+def image_by_image(codes, size):
+    return sum(metrics.perplexity(image, size) for image in codes) / len(codes)
+
+
+@perplexity.mistake("counts become fractions by division, not by softmax.")
+def softmax_of_counts(codes, size):
+    return math.exp(entropy_of(torch.bincount(codes.flatten(), minlength=size).float().softmax(0)))
+
+
+@perplexity.mistake("a code that never occurs makes it nan: 0 · log 0 has to count as 0.")
+def zero_log_zero(codes, size):
+    p = fractions_of(codes, size)
+    return (-(p * p.log()).sum()).exp().item()
+
+
+@perplexity.mistake("the counts are divided by the number of images. How many codes have been counted?")
+def fractions_per_image(codes, size):
+    return math.exp(entropy_of(torch.bincount(codes.flatten(), minlength=size) / len(codes)))
+
+
+@perplexity.mistake("rare codes are left out; there are many of them, and together they count.")
+def drops_rare_codes(codes, size):
+    p = fractions_of(codes, size)
+    p = p[p > 1e-4]
+    return math.exp(entropy_of(p / p.sum()))
+
+
+@perplexity.mistake("torch.bincount takes one row of numbers, and codes may have any number of axes.")
+def forgets_to_flatten(codes, size):
+    return math.exp(entropy_of(torch.bincount(codes, minlength=size) / codes.numel()))
+
+
+# 7b.2 quantize
+
+quantize = Exercise(
     "7b.2",
-    quantize,
+    models.VectorQuantizer.forward,
+    name="quantize",
     hints=(
         "Which of the two losses should move the codebook? Follow its gradient back, line by line.",
         "What straight_through returns has the value of the nearest vectors. Whose gradient does it have?",
         "Keep two tensors: the nearest vectors themselves, and what goes on to the decoder.",
     ),
 )
-def _quantize(answer):
-    device = default_device()
-    quantizer = VectorQuantizer(codes=6, dim=3).to(device)
-    with torch.no_grad():
-        quantizer.codebook.copy_(2 * torch.randn(6, 3))
-    codebook = quantizer.codebook
-    before = codebook.detach().clone()
-    for batch in (3, 1):
-        z = torch.randn(batch, 3, 4, 5).mul(2).to(device).requires_grad_()
-        out = call(answer, quantizer, z)
-        require(torch.equal(codebook, before), "it changes the codebook in place; that is the optimiser's work.")
-        require(out is not None, "it returns None. Is there a return?")
-        require(
-            isinstance(out, (tuple, list)) and len(out) == 4,
-            "it should return four things: the quantised vectors, the codes, the codebook and the commitment loss; "
-            f"yours is a {type(out).__name__}{f' of {len(out)}' if isinstance(out, (tuple, list)) else ''}.",
-        )
-        quantized, codes, *losses = out
-        right = quantize(quantizer, z)
-        _require_quantized(quantized, codes, right, z, codebook)
-        _require_losses(losses, right, z, codebook)
 
 
-def _gradient(value, of):
-    """The gradient of a sum, zeros where there is none."""
-    if not value.requires_grad:
-        return torch.zeros_like(of)
-    (gradient,) = torch.autograd.grad(value.sum(), of, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(of) if gradient is None else gradient
+@quantize.check
+def _(answer):
+    for batch, size, dim in ((3, 6, 2), (1, 7, 5)):
+        quantizer = models.VectorQuantizer(codes=size, dim=dim).to(default_device())
+        quantizer.started.fill_(True)
+        with torch.no_grad():
+            quantizer.codebook.normal_(std=2.0)
+        z = computed(torch.randn(batch, dim, 3, 4, device=quantizer.codebook.device).mul(2))
+        names = "quantised vectors", "codes", "codebook loss", "commitment loss"
+        out = require_several(call(answer, quantizer, z), names)
+        right = quantizer(z)
+        require_tensor(out[1], (batch, 3, 4), "the codes", torch.int64, z.device)
+        require_same(out[1], right[1], "the codes")
+        require_tensor(out[0], z.shape, "what goes on to the decoder", device=z.device)
+        require_same(out[0], right[0], "what goes on to the decoder")
+        for result, wanted, name in zip(out[2:], right[2:], names[2:]):
+            require_tensor(result, (batch,), f"the {name}", device=z.device)
+            require_same(result, wanted, f"the {name}")
+        for i in (0, 2, 3):
+            inputs = {"z": z, "the codebook": quantizer.codebook}
+            require_same_gradients(out[i], right[i], inputs, ("what goes on to the decoder", "", *names[2:])[i])
 
 
-def _require_quantized(quantized, codes, right, z, codebook):
-    require_tensor(codes, right[1].shape, f"the codes of {len(z)} images of 4×5 places")
-    require(codes.dtype == torch.int64, f"the codes are {codes.dtype}; int64 is wanted.")
-    share = (codes != right[1]).float().mean().item()
-    require(share == 0, f"{share:.0%} of the codes are not those of the nearest vectors. Is dim the last axis?")
-    require_tensor(quantized, z.shape, "what goes on to the decoder")
-    require(
-        not close(quantized.detach(), z.detach()), "the decoder gets the encoder's own vectors; nothing is quantised."
-    )
-    off = (quantized - right[0]).abs().max().item()
-    require(off < 1e-4, f"the decoder does not get the vectors of the codes: it is off by up to {off:.2f}.")
-    through = _gradient(quantized, z)
-    require(through.any(), "no gradient of the reconstruction reaches the encoder: is anything straight through?")
-    require(
-        close(through, torch.ones_like(z)),
-        f"the gradient of what goes on to the decoder should reach z unchanged; yours is {through.mean():.3g} of it.",
-    )
-    require(
-        not _gradient(quantized, codebook).any(),
-        "the reconstruction moves the codebook: what goes on to the decoder has the gradient of z alone.",
-    )
+def found(quantizer, z):
+    vectors = z.movedim(1, -1).flatten(end_dim=-2)
+    codes = nearest_code(vectors, quantizer.codebook).view(len(z), *z.shape[2:])
+    return codes, quantizer.lookup(codes)
 
 
-def _require_losses(losses, right, z, codebook):
-    names = ("codebook", "commitment")
-    for name, loss, wanted in zip(names, losses, right[2:]):
-        require(
-            not (torch.is_tensor(loss) and loss.ndim == 0 and len(z) > 1),
-            f"the {name} loss is one number; one for each image is wanted.",
-        )
-        require_tensor(loss, (len(z),), f"the {name} loss of a batch of {len(z)}")
-        require(
-            not close(loss.detach(), 0),
-            f"the {name} loss is 0, though the vectors differ: of which two tensors is it?",
-        )
-        require(
-            close(loss.detach(), wanted.detach()),
-            f"the {name} loss is {(loss / wanted).mean():.3g} times what it should be: a sum over dim and all places.",
-        )
-    to_codebook, to_encoder = (_gradient(losses[0], of) for of in (codebook, z))
-    wanted = _gradient(right[2], codebook)
-    commitment_to_codebook = _gradient(losses[1], codebook)
-    require(
-        not (close(to_encoder, _gradient(right[3], z)) and close(commitment_to_codebook, wanted)),
-        "the two losses have changed places: the third thing it returns moves the encoder, the fourth the codebook.",
-    )
-    require(
-        to_codebook.any() or not to_encoder.any(),
-        "no gradient of the codebook loss reaches the codebook, which never moves; it goes to the encoder, and "
-        f"there {'pushes z away from its code' if close(to_encoder, -_gradient(right[3], z)) else 'moves z'}.",
-        Bug,
-    )
-    require(to_codebook.any(), "no gradient of the codebook loss reaches the codebook: is there a detach too many?")
-    require(
-        close(to_codebook, wanted),
-        "the gradient of the codebook loss moves the codebook, but not towards the vectors it stands for.",
-    )
-    require(not to_encoder.any(), "the codebook loss moves the encoder as well: that is what the commitment is for.")
-    require(_gradient(losses[1], z).any(), "no gradient of the commitment reaches the encoder: which side is detached?")
-    require(
-        close(_gradient(losses[1], z), _gradient(right[3], z)),
-        "the gradient of the commitment should pull z towards its code; yours does something else.",
-    )
-    require(not commitment_to_codebook.any(), "the commitment moves the codebook as well: hold its vectors fixed.")
+@quantize.given("in training the codebook does not move at all, and z runs away from it, farther with every step.")
+def the_bug_itself(quantizer, z):
+    vectors = z.movedim(1, -1).flatten(end_dim=-2)
+    codes = nearest_code(vectors, quantizer.codebook).view(len(z), *z.shape[2:])
+    quantized = straight_through(z, quantizer.lookup(codes))
+    return quantized, codes, *quantization_losses(z, quantized)
 
 
-def first_statistics(codebook):
-    """Counts and sums of a moving average, as if each code had stood for one vector equal to its own.
-
-    codebook: (codes, dim). Returns counts, (codes,), and sums, (codes, dim), tensors of their own.
-    """
-    return torch.ones_like(codebook[:, 0]), codebook.detach().clone()
+@quantize.mistake("the reconstruction moves the codebook, and the encoder learns nothing from it.")
+def no_straight_through(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    return nearest, codes, *quantization_losses(z, nearest)
 
 
-@check(
+@quantize.mistake("in training the codebook does not move at all.")
+def codebook_detached(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    nearest = nearest.detach()
+    return straight_through(z, nearest), codes, *quantization_losses(z, nearest)
+
+
+@quantize.mistake("what should move the codebook moves the encoder, and the other way round.")
+def losses_swapped(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    codebook, commitment = quantization_losses(z, nearest)
+    return straight_through(z, nearest), codes, commitment, codebook
+
+
+@quantize.mistake("the codebook loss moves the encoder as well.")
+def codebook_loss_moves_both(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    codebook = losses.squared_error(nearest, z)
+    return straight_through(z, nearest), codes, codebook, losses.squared_error(z, nearest.detach())
+
+
+@quantize.mistake("the commitment loss moves the codebook as well.")
+def commitment_moves_both(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    codebook = losses.squared_error(nearest, z.detach())
+    return straight_through(z, nearest), codes, codebook, losses.squared_error(z, nearest)
+
+
+@quantize.mistake("nothing pulls the encoder towards its codes: no gradient of the commitment loss arrives.")
+def commitment_detached(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    codebook, commitment = quantization_losses(z, nearest)
+    return straight_through(z, nearest), codes, codebook, commitment.detach()
+
+
+@quantize.mistake("the codebook loss is 0, although the vectors are not those of the codebook.")
+def loss_of_it_with_itself(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    quantized = straight_through(z, nearest)
+    return quantized, codes, losses.squared_error(quantized, nearest), losses.squared_error(z, nearest.detach())
+
+
+@quantize.mistake("the encoder learns from the reconstruction, but so does the codebook.")
+def straight_through_without_detach(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    return nearest + z - z.detach(), codes, *quantization_losses(z, nearest)
+
+
+@quantize.mistake("the decoder gets the encoder's own vectors; nothing is quantised.")
+def forgets_to_quantise(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    return z, codes, *quantization_losses(z, nearest)
+
+
+@quantize.mistake("the codes are those of vectors that are cut across positions.")
+def wrong_axis_last(quantizer, z):
+    vectors = z.reshape(-1, z.shape[1])
+    codes = nearest_code(vectors, quantizer.codebook).view(len(z), *z.shape[2:])
+    nearest = quantizer.lookup(codes)
+    return straight_through(z, nearest), codes, *quantization_losses(z, nearest)
+
+
+@quantize.mistake("the losses are one number for the batch; each image has its own.")
+def averaged_losses(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    terms = (term.mean() for term in quantization_losses(z, nearest))
+    return straight_through(z, nearest), codes, *terms
+
+
+@quantize.mistake("the losses are means over an image's numbers; sums are wanted, as everywhere in the course.")
+def mean_over_positions(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    terms = (term / nearest[0].numel() for term in quantization_losses(z, nearest))
+    return straight_through(z, nearest), codes, *terms
+
+
+@quantize.mistake("the commitment loss is weighted already; the model's own loss does that.")
+def beta_already(quantizer, z):
+    codes, nearest = found(quantizer, z)
+    codebook, commitment = quantization_losses(z, nearest)
+    return straight_through(z, nearest), codes, codebook, 0.25 * commitment
+
+
+# 7b.3 first_statistics
+
+statistics = Exercise(
     "7b.3",
-    first_statistics,
+    models.MovingAverageQuantizer.first_statistics,
     hints=(
         "The codebook is sums / counts. What do the first counts and sums give, before any batch?",
         "A code that stands for nothing keeps .99 of its sum and of its count. With which first counts does it stay?",
         "If every code had stood for one vector, its own: how many is that, and what is their sum?",
     ),
 )
-def _first_statistics(answer):
-    codebook = torch.randn(6, 3).mul(2).to(default_device()).requires_grad_()
-    out = call(answer, codebook)
-    require(out is not None, "it returns None. Is there a return?")
-    require(
-        isinstance(out, (tuple, list)) and len(out) == 2,
-        f"it should return two things, counts and sums; yours is a {type(out).__name__}.",
-    )
-    counts, sums = out
-    swapped = torch.is_tensor(counts) and torch.is_tensor(sums) and (counts.ndim, sums.ndim) == (2, 1)
-    require(not swapped, "counts and sums have changed places: counts come first.")
-    require_tensor(counts, (6,), "the first counts of 6 codes")
-    require_tensor(sums, (6, 3), "the first sums of 6 codes of 3 numbers")
-    for name, tensor in (("counts", counts), ("sums", sums)):
-        require(tensor.is_floating_point(), f"the {name} are {tensor.dtype}: a moving average needs floats.")
-        require(
-            tensor.dtype == codebook.dtype,
-            f"the {name} are {tensor.dtype}, the codebook is {codebook.dtype}: they are to be averaged together.",
-        )
-        require(not tensor.requires_grad, f"the {name} carry gradients of the codebook: detach them.")
-        require(tensor.device == codebook.device, f"the {name} are on another device than the codebook.")
-    require(not (counts < 0).any(), "a count cannot be negative.")
-    unused = counts < 0.01
-    bug = "{} and one that stands for a few vectors is thrown far out, too: its count starts near 0, its sum does not."
-    where = "before any batch a code that stands for nothing lies at sum / count"
-    if unused.any() and sums.any() and not close(sums, counts[:, None] * codebook.detach()):
-        by = f"= {1 / counts.max():.0f} times its place," if counts.max() > 0 else "= e / 0, out of reach,"
-        raise Bug(bug.format(f"{where} {by}"))
-    require(
-        sums.any() or not unused.any(),
-        f"with counts and sums of 0, {where} = 0 / 0: nobody knows where.",
-    )
-    off = (sums / counts[:, None] - codebook).norm(dim=1) / codebook.norm(dim=1)
-    origin = "All codes start at the origin. " if not sums.any() else ""
-    factor = (sums / counts[:, None] / codebook).detach()
-    if not origin and factor.std() < 1e-4 and off.max() > 1e-4:
-        origin = f"Every code starts at {factor.mean():.3g} times its place. "
-    require(
-        off.max() < 1e-4,
-        f"{origin}Before any batch sums / counts should be the codebook; it is off by up to {off.max():.0%} of a "
-        "vector's length.",
-    )
-    require(
-        counts.min() > 0.99,
-        f"sums / counts is the codebook, as it should be, but a count starts at {counts.min():.2g}: below 1, where "
-        "a code counts as dead.",
-    )
-    require(
-        counts.max() < 10,
-        f"sums / counts is the codebook, as it should be, but with a count of {counts.max():.3g} a code that stands "
-        "for one vector a batch hardly moves.",
-    )
-    before = codebook.detach().clone()
-    sums.mul_(0.99)
-    require(
-        torch.equal(codebook, before), "the sums are the codebook's own memory: when they change, the codebook does."
-    )
-    counts[0] = 7
-    require(counts[1] != 7, "all counts are one number in memory: when one changes, all do.")
-    one = call(answer, codebook[:1])
-    require_tensor(one[0], (1,), "the first counts of a single code")
-    require_tensor(one[1], (1, 3), "the first sums of a single code")
 
 
-def most_codes_used():
-    """A codebook moved by gradients, 128 codes. With vectors of how many numbers are most codes used?
+@statistics.check
+def _(answer):
+    for size, dim in ((6, 3), (1, 2)):
+        quantizer = models.MovingAverageQuantizer(codes=size, dim=dim).to(default_device())
+        codebook = quantizer.codebook
+        codebook.normal_(std=2.0)
+        before = codebook.clone()
+        for buffer in (quantizer.counts, quantizer.sums):
+            buffer.fill_(77.0)
+        call(answer, quantizer)
+        counts, sums = (dict(quantizer.named_buffers()).get(name) for name in ("counts", "sums"))
+        observe([counts, sums])
+        require_tensor(counts, (size,), f"counts of {size} codes, a buffer of the quantizer,", device=codebook.device)
+        require_tensor(sums, (size, dim), f"sums of {size} codes, a buffer of the quantizer,", device=codebook.device)
+        moved = quantizer.codebook is not codebook or not torch.equal(codebook, before)
+        require(not moved, "it changes the codebook.")
+        require(not (counts.requires_grad or sums.requires_grad), "counts or sums carry gradients.")
+        require_same(sums / counts[:, None], before, "before any batch, sums / counts")
+        least, most = counts.min().item(), counts.max().item()
+        require(least > 0.99, f"a count starts at {least:.3g}: below 1, where a code counts as dead.")
+        require(most < 10, f"a count starts at {most:.3g}: a code that stands for one vector a batch hardly moves.")
+        sums.mul_(0.99)
+        require(torch.equal(codebook, before), "when the sums change, the codebook does: they share their memory.")
+        counts[0] = 7
+        require(size == 1 or counts[1] != 7, "all counts are one number in memory: when one changes, all do.")
 
-    "4", "16" or "64".
-    """
-    return "4"
+
+@statistics.given("after the first batches codes lie far out, out of all proportion to what the encoder puts out.")
+def zero_counts(quantizer):
+    with torch.no_grad():
+        quantizer.counts.fill_(0.0)
+        quantizer.sums.copy_(quantizer.codebook)
 
 
-@check(
+@statistics.mistake("codes that stand for nothing still lie far out: at a hundred thousand times their place.")
+def a_small_count(quantizer):
+    quantizer.counts.fill_(1e-5)
+    quantizer.sums.copy_(quantizer.codebook)
+
+
+@statistics.mistake("nobody knows where a code lies that stands for nothing: at nan.")
+def both_zero(quantizer):
+    quantizer.counts.zero_()
+    quantizer.sums.zero_()
+
+
+@statistics.mistake("all codes start at the origin, and have forgotten their vectors.")
+def sums_zero(quantizer):
+    quantizer.counts.fill_(1.0)
+    quantizer.sums.zero_()
+
+
+@statistics.mistake("the codebook starts out as many times too large as there are codes.")
+def fractions_for_counts(quantizer):
+    quantizer.counts.fill_(1 / len(quantizer.codebook))
+    quantizer.sums.copy_(quantizer.codebook)
+
+
+@statistics.mistake("codes start in their places, but a step later they lie wherever a few vectors throw them.")
+def nearly_zero(quantizer):
+    quantizer.counts.fill_(1e-5)
+    quantizer.sums.copy_(1e-5 * quantizer.codebook)
+
+
+@statistics.mistake("codes start in their places, and hardly ever leave them.")
+def very_heavy(quantizer):
+    quantizer.counts.fill_(1e4)
+    quantizer.sums.copy_(1e4 * quantizer.codebook)
+
+
+@statistics.mistake("with every step the codebook shrinks by itself.")
+def shared_memory(quantizer):
+    quantizer.counts.fill_(1.0)
+    quantizer.sums = quantizer.codebook.detach()
+
+
+@statistics.mistake("counts change all at once, whichever code was used.")
+def expanded(quantizer):
+    quantizer.counts = torch.ones((), device=quantizer.counts.device).expand(len(quantizer.counts))
+    quantizer.sums.copy_(quantizer.codebook)
+
+
+@statistics.mistake("there is a count for each number of a vector; a code has one.")
+def counts_like_the_codebook(quantizer):
+    quantizer.counts = torch.ones_like(quantizer.codebook)
+    quantizer.sums.copy_(quantizer.codebook)
+
+
+@statistics.mistake("counts and sums have changed places.")
+def swapped(quantizer):
+    quantizer.sums, quantizer.counts = torch.ones_like(quantizer.counts), quantizer.codebook.clone()
+
+
+@statistics.mistake("the codebook itself is reset, and all that it knew is gone.")
+def clears_the_codebook(quantizer):
+    quantizer.counts.fill_(1.0)
+    quantizer.sums.zero_()
+    quantizer.codebook.zero_()
+
+
+@statistics.mistake("counts and sums are made and never given to the quantizer; nothing changes.")
+def returns_them(quantizer):
+    return torch.ones_like(quantizer.counts), quantizer.codebook.clone()
+
+
+# 7b.4 most codes used
+
+prediction(
     "7b.4",
-    most_codes_used,
+    answer="4",
+    replies={
+        "64": "in 64 dimensions a code has more ways to be far from everything. More room is not more use.",
+        "16": "16 is what we have used so far. Is it the best of the three at this, or in the middle?",
+    },
     hints=(
         "A code is used if it is the nearest to some vector. Where are nearest neighbours spread more evenly?",
-        "With four numbers, how far can a code be from all vectors? And with sixty-four?",
+        "With four dimensions, how far can a code be from all vectors? And with sixty-four?",
     ),
-    prediction=True,
 )
-def _most_codes_used(answer):
-    choice = require_choice(answer, "4", "16", "64")
-    require(
-        choice != "64",
-        "in 64 dimensions a code has more ways to be far from everything. More room is not more use.",
-    )
-    require(choice != "16", "16 is what we have used so far. Is it the best of the three at this, or in the middle?")
 
+# 7b.5 finite_scalar
 
-def finite_scalar(z, levels):
-    """Round each number of a vector to one of a few levels, with gradients passed straight through.
-
-    z: (batch, dim, height, width). levels: (dim,) int64, 2 or more: how many levels number j has. With L of
-    them, sigmoid(z) · (L - 1) is rounded to a digit from 0 to L - 1.
-    Returns the levels as values, 2 · digit / (L - 1) - 1 in [-1, 1], like z; and the codes,
-    (batch, height, width) int64: the digits as one number, the first digit counting least.
-    Source: Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", 2023, with a simpler squashing.
-    """
-    top = (levels - 1).view(-1, 1, 1)
-    scaled = top * z.sigmoid()
-    digits = scaled.detach().round().long()
-    places = (levels.cumprod(0) // levels).view(-1, 1, 1)  # 1, L0, L0 · L1, …
-    return 2 * straight_through(scaled, digits) / top - 1, (places * digits).sum(dim=1)
-
-
-@check(
+scalar = Exercise(
     "7b.5",
-    finite_scalar,
+    models.finite_scalar,
     hints=(
         "levels.view(-1, 1, 1) stands beside z: one number of levels for each of dim. sigmoid, times L - 1, round.",
         "straight_through(scaled, digits) has the value of the digits and the gradient of scaled. Then to [-1, 1].",
         "With levels 8, 4, 4 the code is d0 + 8 · d1 + 8 · 4 · d2. levels.cumprod(0) // levels is 1, 8, 32.",
     ),
 )
-def _finite_scalar(answer):
-    device = default_device()
-    for levels, batch in (((8, 4, 4), 3), ((5, 5, 5), 1), ((3, 2), 3), ((7,), 2)):
-        sizes = torch.tensor(levels).to(device)
-        z = (3 * torch.randn(batch, len(levels), 7, 5)).to(device).requires_grad_()
-        out = call(answer, z, sizes)
-        require(out is not None, "it returns None. Is there a return?")
-        require(
-            isinstance(out, (tuple, list)) and len(out) == 2,
-            f"it should return two things, values and codes; yours is a {type(out).__name__}.",
-        )
-        _require_values(out[0], z, sizes)
-        _require_digits(out[1], z, sizes)
 
 
-def _require_values(values, z, levels):
-    right = finite_scalar(z, levels)[0]
-    listed = ", ".join(str(level) for level in levels.tolist())
-    require_tensor(values, z.shape, f"the values for levels {listed}")
-    require(values.is_floating_point(), f"the values are {values.dtype}; floats in [-1, 1] are wanted.")
+@scalar.check
+def _(answer):
+    for levels, (batch, height, width) in (
+        ((8, 4, 4), (3, 7, 5)),
+        ((5, 5, 5), (1, 2, 6)),
+        ((3, 2), (4, 1, 3)),
+        ((7,), (2, 3, 1)),
+        ((8, 4, 4), (128, 7, 7)),
+    ):
+        listed = ", ".join(str(level) for level in levels)
+        sizes = torch.tensor(levels, device=default_device())
+        z = 3 * torch.randn(batch, len(levels), height, width, device=sizes.device)
+        z[0, 0, 0, 0] = 40.0  # as far out as training may send it
+        z = computed(z)
+        values, codes = require_several(call(answer, z, sizes), ("values", "codes"))
+        right = models.finite_scalar(z, sizes)
+        require_tensor(values, z.shape, f"for levels {listed}, the values", device=z.device)
+        require_same(values, right[0], f"for levels {listed}, the values")
+        require_same_gradients(values, right[0], {"z": z}, f"for levels {listed}, the values")
+        require_tensor(codes, (batch, height, width), f"for levels {listed}, the codes", torch.int64, z.device)
+        require_same(codes, right[1], f"for levels {listed}, the codes")
+
+
+def parts(z, levels):
     top = (levels - 1).view(-1, 1, 1)
-    scaled = (top * z.sigmoid()).detach()
-    digits = scaled.round()
-    tanh = 2 * (top * (z.tanh() + 1) / 2).round() / top - 1
-    mistakes = {
-        "They are not rounded.": 2 * scaled / top - 1,
-        f"They are the digits, 0 to {int(top.max())}; the decoder gets them scaled to [-1, 1].": digits,
-        "They run from 0 to 1 instead of -1 to 1.": digits / top,
-        "They are rounded down: values near the next level get the one below.": 2 * scaled.floor() / top - 1,
-        "They are scaled with L, which is one more than the largest digit.": 2 * digits / (top + 1) - 1,
-        "There is one level too many: L levels are the digits 0 to L - 1.": (
-            2 * ((top + 1) * z.sigmoid()).round() / (top + 1) - 1
-        ),
-        "They are squashed by tanh: twice as steep as the sigmoid.": tanh,
-        "Is z rounded without being squashed first?": z.round().clamp(-1, 1),
-    }
-    for message, wrong in mistakes.items():
-        require(not close(values.detach(), wrong.detach()), f"for levels {listed} the values are off. {message}")
-    off = (values - right).abs().max().item()
-    require(off < 1e-4, f"for levels {listed} the values are off by up to {off:.2f}; they lie in [-1, 1].")
-    gradient, wanted = _gradient(values, z), _gradient(right, z)
-    require(gradient.any(), "no gradient reaches z: rounding has none. Is anything straight through?")
-    mistakes = {
-        "It is that of the identity, as if z had never been squashed.": torch.ones_like(z),
-        "Is it the digits' gradient, before they are scaled to [-1, 1]?": wanted * top / 2,
-    }
-    for message, wrong in mistakes.items():
-        require(not close(gradient, wrong), f"the values are right, but not their gradient. {message}")
-    require(
-        close(gradient, wanted),
-        "the values are right, but not their gradient, which should be that of 2 · sigmoid(z) - 1.",
-    )
+    scaled = top * z.sigmoid()
+    return top, scaled, scaled.detach().round().long(), models.finite_scalar(z, levels)
 
 
-def _require_digits(codes, z, levels):
-    right = finite_scalar(z, levels)[1]
-    listed = ", ".join(str(level) for level in levels.tolist())
-    require_tensor(codes, right.shape, f"the codes for levels {listed}")
-    require(codes.dtype == torch.int64, f"the codes are {codes.dtype}; int64 is wanted.")
-    size = math.prod(levels.tolist())
-    digits = (((levels - 1).view(-1, 1, 1)) * z.sigmoid()).detach().round().long()
-    backwards = levels.flip(0).cumprod(0).flip(0) // levels
-    mistakes = {
-        "It is the sum of the digits: many codes share one number.": digits.sum(dim=1),
-        "It is the product of the digits: many codes share one number.": digits.prod(dim=1),
-        "The last digit counts least; the first should.": (backwards.view(-1, 1, 1) * digits).sum(dim=1),
-        "The first digit counts L0; it should count 1.": (levels.cumprod(0).view(-1, 1, 1) * digits).sum(dim=1),
-        "Each digit counts its own number of levels.": (levels.view(-1, 1, 1) * digits).sum(dim=1),
-        "It starts from 1; codes start from 0.": right + 1,
-    }
-    if len(levels) > 1:
-        for message, wrong in mistakes.items():
-            require(not torch.equal(codes, wrong), f"for levels {listed} the codes are off. {message}")
-    require(
-        codes.min() >= 0 and codes.max() < size,
-        f"levels {listed} make {size} codes, 0 to {size - 1}; yours run from {codes.min()} to {codes.max()}.",
-    )
-    share = (codes != right).float().mean().item()
-    require(share == 0, f"for levels {listed} {share:.0%} of the codes are not those of the digits.")
+@scalar.mistake("the values are not rounded.")
+def squashed_only(z, levels):
+    return 2 * z.sigmoid() - 1, parts(z, levels)[3][1]
+
+
+@scalar.mistake("no gradient reaches z, since rounding has none. Is anything passed straight through?")
+def rounds_without_gradient(z, levels):
+    top, scaled, _, right = parts(z, levels)
+    return 2 * scaled.round() / top - 1, right[1]
+
+
+@scalar.mistake("the values are the digits themselves; the decoder gets them scaled to [-1, 1].")
+def digits_for_values(z, levels):
+    _, scaled, digits, right = parts(z, levels)
+    return straight_through(scaled, digits), right[1]
+
+
+@scalar.mistake("the values run from 0 to 1 instead of -1 to 1.")
+def from_zero_to_one(z, levels):
+    top, scaled, digits, right = parts(z, levels)
+    return straight_through(scaled, digits) / top, right[1]
+
+
+@scalar.mistake("the values are rounded down: those near the next level get the one below.")
+def floors(z, levels):
+    top, scaled, _, right = parts(z, levels)
+    return 2 * straight_through(scaled, scaled.floor()) / top - 1, right[1]
+
+
+@scalar.mistake("there is one level too many: L levels are the digits 0 to L - 1.")
+def one_level_too_many(z, levels):
+    scaled = levels.view(-1, 1, 1) * z.sigmoid()
+    return 2 * straight_through(scaled, scaled.round()) / levels.view(-1, 1, 1) - 1, parts(z, levels)[3][1]
+
+
+@scalar.mistake("the digits are divided by L, which is one more than the largest of them.")
+def scaled_with_levels(z, levels):
+    top, scaled, digits, right = parts(z, levels)
+    return 2 * straight_through(scaled, digits) / (top + 1) - 1, right[1]
+
+
+@scalar.mistake("z is squashed by tanh, which is twice as steep as the sigmoid.")
+def by_tanh(z, levels):
+    top, _, _, right = parts(z, levels)
+    scaled = top * (z.tanh() + 1) / 2
+    return 2 * straight_through(scaled, scaled.detach().round()) / top - 1, right[1]
+
+
+@scalar.mistake("z is rounded without being squashed first.")
+def never_squashed(z, levels):
+    return straight_through(z, z.round().clamp(-1, 1)), parts(z, levels)[3][1]
+
+
+@scalar.mistake("the values are right, but their gradient is as if z had never been squashed.")
+def straight_through_to_z(z, levels):
+    values, codes = models.finite_scalar(z, levels)
+    return straight_through(z, values), codes
+
+
+@scalar.mistake("the values are right, but their gradient is that of the digits, before they are scaled to [-1, 1].")
+def gradient_of_digits(z, levels):
+    top, scaled, digits, right = parts(z, levels)
+    return straight_through(scaled, 2 * digits / top - 1), right[1]
+
+
+@scalar.mistake("the codes are the sums of the digits: many codes share one number.")
+def sum_of_digits(z, levels):
+    _, _, digits, right = parts(z, levels)
+    return right[0], digits.sum(dim=1)
+
+
+@scalar.mistake("in the codes the last digit counts least; the first should.")
+def last_digit_least(z, levels):
+    codes = 0
+    for level, digit in zip(levels, parts(z, levels)[2].unbind(dim=1)):
+        codes = codes * level + digit
+    return parts(z, levels)[3][0], codes
+
+
+@scalar.mistake("in the codes the first digit counts L0 times; it should count once.")
+def cumulative_product_alone(z, levels):
+    _, _, digits, right = parts(z, levels)
+    return right[0], (levels.cumprod(0).view(-1, 1, 1) * digits).sum(dim=1)
+
+
+@scalar.mistake("in the codes each digit counts its own number of levels. What does one stand for after two others?")
+def by_levels(z, levels):
+    _, _, digits, right = parts(z, levels)
+    return right[0], (levels.view(-1, 1, 1) * digits).sum(dim=1)
+
+
+@scalar.mistake("the codes start from 1; they should start from 0.")
+def from_one(z, levels):
+    values, codes = models.finite_scalar(z, levels)
+    return values, codes + 1
+
+
+@scalar.mistake("it works for the levels 8, 4, 4 alone.")
+def eight_four_four_only(z, levels):
+    return models.finite_scalar(z, torch.tensor([8, 4, 4]).to(levels)[: len(levels)])
