@@ -22,8 +22,13 @@ LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture
 def offline(tmp_path):
-    """An environment without network, datasets or home; `aecourse` is not on its path."""
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("AECOURSE_", "PYTHONPATH"))}
+    """An environment without network, datasets, home or any configuration of pip and uv that this machine may have.
+
+    `aecourse` is not on its path.
+    """
+    ours = "AECOURSE_", "PYTHONPATH", "PIP_", "UV_"
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    variables |= {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
     for variable in ("HOME", "USERPROFILE"):
         variables[variable] = str(tmp_path)
     for variable in ("http_proxy", "https_proxy"):
@@ -100,14 +105,13 @@ def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(t
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", tmp_path / "wheels", source], check=True)
+    subprocess.run([*pip, "--wheel-dir", tmp_path / "wheels", source], check=True, env=offline)
     (wheel,) = (tmp_path / "wheels").glob("aecourse-*.whl")
 
     venv.create(tmp_path / "colab", with_pip=True)
     python = tmp_path / "colab" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    subprocess.run(
-        [python, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"], check=True
-    )  # older than torch wants
+    uninstall = [python, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"]  # older than torch wants
+    subprocess.run(uninstall, check=True, env=offline)
     here = [folder for folder in sys.path if folder.endswith("site-packages")]
     ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())

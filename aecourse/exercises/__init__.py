@@ -10,6 +10,7 @@ the learner's own code if it is right, the course's otherwise. `hint("1.1")` giv
 variable AECOURSE_EXERCISES=strict an answer that is missing or wrong is an error.
 """
 
+import dis
 import importlib.util
 import inspect
 import os
@@ -162,14 +163,14 @@ def _same_code(answer, bug):
     """Whether an answer is the code that its cell started from; comments and docstrings do not count."""
     answers, bugs = (vars(code).values() if isinstance(code, type) else [code] for code in (answer, bug))
     answers, bugs = ([f for f in functions if inspect.isfunction(f)] for functions in (answers, bugs))
-    pairs = zip(answers, bugs)
-    return len(answers) == len(bugs) > 0 and all(_essence(f.__code__, f) == _essence(g.__code__, g) for f, g in pairs)
+    same = all(_instructions(f.__code__) == _instructions(g.__code__) for f, g in zip(answers, bugs))
+    return len(answers) == len(bugs) > 0 and same
 
 
-def _essence(code, function):
-    constants = [c for c in code.co_consts if c is not None and c != function.__doc__]
-    constants = [_essence(c, function) if inspect.iscode(c) else c for c in constants]
-    return code.co_code, code.co_names, code.co_varnames, constants
+def _instructions(code):
+    """What a function's code does, step by step; without its comments, its docstring and where it stands."""
+    steps = [(step.opname, step.argval) for step in dis.get_instructions(code)]
+    return [(name, _instructions(value) if inspect.iscode(value) else value) for name, value in steps]
 
 
 def _short_traceback(error):
