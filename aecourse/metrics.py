@@ -35,14 +35,15 @@ def reconstruction_error(model, images, batch_size=100):
 
     images: (n, 1, 28, 28), uint8. Returns a float.
     """
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     total = 0.0
     with torch.no_grad():
         for batch in images.split(batch_size):
             x = to_float(batch)
             total += squared_error(model(x), x).sum().item()
-    model.train(training)
+    for module, training in modes.items():
+        module.training = training
     return total / images.numel()
 
 
