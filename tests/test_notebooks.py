@@ -3,7 +3,9 @@
 That they run as they are handed out is pytest --nbmake's part.
 """
 
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from aecourse import exercises
 from tools import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +68,23 @@ def test_a_lesson_has_four_to_six_exercises_and_ends_with_progress(path):
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_an_untouched_exercise_says_to_do_and_nothing_else(path):
+    for cell in notebooks.code_cells(nbformat.read(path, as_version=4)):
+        if match := notebooks.EXERCISE.search(cell.source):
+            card, *more = "".join(output.get("text", "") for output in cell.outputs).splitlines()
+            assert re.fullmatch(rf"○ {match[1]} to do( \(.*\))?\.", card) and len(more) <= 1
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_bug_that_is_given_is_the_one_that_its_exercise_knows(path):
+    for cell in notebooks.code_cells(nbformat.read(path, as_version=4)):
+        match = notebooks.EXERCISE.search(cell.source)
+        task = exercises.find(match[1]) if match else None
+        if task and task.bug:
+            assert exercises.essence(cell.source) == exercises.essence(inspect.getsource(task.bug)), task.number
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_solved_lesson_runs_offline_from_another_folder(path, tmp_path, offline):
     notebook = nbformat.read(path, as_version=4)
     notebooks.solve(notebook)
@@ -82,9 +102,9 @@ def test_a_solved_lesson_runs_offline_from_another_folder(path, tmp_path, offlin
     cells = notebooks.code_cells(nbformat.read(tmp_path / "lessons" / "done.ipynb", as_version=4))
     printed = {cell.id: "".join(output.get("text", "") for output in cell.outputs) for cell in cells}
     assert "*** NOT MNIST" in printed["setup"]
-    exercises = [cell.id for cell in cells if notebooks.EXERCISE.search(cell.source)]
-    assert exercises and all(printed[cell].startswith("●") for cell in exercises)
-    assert f"{len(exercises)} of {len(exercises)} exercises right" in printed[cells[-1].id]
+    tasks = [cell.id for cell in cells if notebooks.EXERCISE.search(cell.source)]
+    assert tasks and all(printed[cell].startswith("●") for cell in tasks)
+    assert f"{len(tasks)} of {len(tasks)} exercises right" in printed[cells[-1].id]
 
 
 @pytest.mark.parametrize("folder", ["", "notebooks", "tests"])
