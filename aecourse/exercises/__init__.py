@@ -168,11 +168,12 @@ def _same_code(answer, bug):
 
 
 def essence(source):
-    """What the body of a function says, as text, without its name, decorators, docstrings and comments."""
-    function = ast.parse(textwrap.dedent(source)).body[0]
-    if ast.get_docstring(function) is not None:
-        del function.body[0]
-    return ast.dump(function.args) + "".join(map(ast.dump, function.body))
+    """What a function or class says, as text, without its name, decorators, docstring and comments."""
+    code = ast.parse(textwrap.dedent(source)).body[0]
+    if ast.get_docstring(code) is not None:
+        del code.body[0]
+    arguments = ast.dump(code.args) if isinstance(code, ast.FunctionDef) else ""
+    return arguments + "".join(map(ast.dump, code.body))
 
 
 def _short_traceback(error):

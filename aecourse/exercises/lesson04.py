@@ -1,340 +1,432 @@
-"""Checks of lesson 4."""
+"""Exercises of lesson 4."""
+
+import copy
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional as F
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
+from aecourse import metrics, models
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    computed,
+    observe,
+    prediction,
+    require,
+    require_same,
+    require_same_gradients,
+    require_tensor,
+)
 from aecourse.training import default_device
 
 
-def _enlarge(answer, x, *scale, shape, what):
-    """Call a learner's upsampling and refuse another shape, type or device."""
-    out = call(answer, x, *scale)
-    require_tensor(out, shape, what)
-    require(out.dtype == x.dtype, f"images of {x.dtype} come back as {out.dtype}; no network takes both.")
-    require(out.device == x.device, f"images on {x.device} come back on {out.device}; no network takes both.")
-    return out
+def require_enlarged(answer, solution, x, *scale):
+    """Refuse an answer that makes other maps of x than the solution does, or passes on other gradients."""
+    x = computed(x.to(default_device()))
+    result, right = call(answer, x, *scale), solution(x, *scale)
+    at = f" at scale={scale[0]}" if scale else ""
+    what = f"for maps of the shape {tuple(x.shape)}, what it returns{at}"
+    require_tensor(result, right.shape, what, device=x.device)
+    require_same(result, right, what)
+    require_same_gradients(result, right, {"x": x}, what)
 
 
-def _require_gradient(out, x, copies):
-    """Refuse a result of which not every pixel passes on its gradient."""
-    require(
-        out.requires_grad, "no gradient comes through: is there a detach, or a new tensor that is filled with numbers?"
-    )
-    (gradient,) = torch.autograd.grad(out.sum(), x, allow_unused=True)
-    passed = 0 if gradient is None else gradient.mean().item()
-    require(
-        gradient is not None and close(gradient, torch.full_like(x, copies)),
-        f"the pixels are right, but their gradients are {passed:.3g} on average, not {copies}: is a part detached?",
-    )
+# 4.1 upsample_nearest
 
-
-def upsample_nearest(x, scale=2):
-    """Repeat every pixel scale times along both sides.
-
-    x: (batch, channels, height, width). Returns (batch, channels, scale·height, scale·width).
-    """
-    return x.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-
-
-@check(
+nearest = Exercise(
     "4.1",
-    upsample_nearest,
+    models.upsample_nearest,
     hints=(
         "Of the row 1 2 3 it makes 1 1 2 2 3 3: each pixel is followed by its own copy.",
         "Tensor.repeat tiles the whole image instead: 1 2 3 1 2 3. Look for the method that repeats single elements.",
         "repeat_interleave(scale, dim=…) repeats along one axis. Height and width are axes 2 and 3.",
     ),
 )
-def _upsample_nearest(answer):
-    x = torch.rand(1, 2, 2, 3)
-    out = _enlarge(answer, x, shape=(1, 2, 4, 6), what="the enlargement of two channels of 2×3")
-    require(
-        not torch.equal(out, x.repeat(1, 1, 2, 2)),
-        "the whole image is tiled, 1 2 1 2; each pixel should be repeated, 1 1 2 2.",
-    )
-    require(torch.equal(out[..., ::2, ::2], x), "every second pixel of every second row should be the image itself.")
-    require(torch.equal(out[..., 1::2], out[..., ::2]), "pixels side by side in a block differ.")
-    require(torch.equal(out[..., 1::2, :], out[..., ::2, :]), "pixels one above the other in a block differ.")
-    x = torch.rand(3, 4, 2, 5)
-    out = _enlarge(answer, x, shape=(3, 4, 4, 10), what="the enlargement of three images of 2×5")
-    require(torch.equal(out, upsample_nearest(x)), "it is right for one image and wrong for three.")
-    x = torch.rand(1, 1, 5, 2, requires_grad=True)
-    out = _enlarge(answer, x, 3, shape=(1, 1, 15, 6), what="at scale=3, the enlargement of a grey image of 5×2")
-    require(torch.equal(out, upsample_nearest(x, 3)), "it is right at scale=2 and wrong at scale=3.")
-    _require_gradient(out, x, copies=9)
 
 
-def phase_power(images):
-    """Mean square of the pixels at even and odd rows, even and odd columns.
-
-    images: (n, channels, height, width) with even sides.
-    Returns (2, 2): the first axis is the row modulo 2, the second the column modulo 2.
-    """
-    phases = [images[..., row::2, column::2].square().mean() for row in (0, 1) for column in (0, 1)]
-    return torch.stack(phases).view(2, 2)
+@nearest.check
+def _(answer):
+    for shape, *scale in ((3, 4, 5, 7),), ((2, 1, 7, 4), 3), ((1, 3, 2, 5), 5), ((1, 1, 4, 3),), ((1, 256, 8, 8),):
+        require_enlarged(answer, models.upsample_nearest, torch.rand(shape), *scale)
 
 
-@check(
+@nearest.mistake("the whole image is tiled, 1 2 1 2; repeat each pixel, 1 1 2 2.")
+def tiles(x, scale=2):
+    return x.repeat(1, 1, scale, scale)
+
+
+@nearest.mistake("it doubles the sides whatever the scale is.")
+def doubles_whatever_the_scale(x, scale=2):
+    return models.upsample_nearest(x)
+
+
+@nearest.mistake("the height grows, the width does not.")
+def rows_only(x, scale=2):
+    return x.repeat_interleave(scale, dim=2)
+
+
+@nearest.mistake("it repeats the channels. Axes are counted from 0: batch, channels, height, width.")
+def axes_counted_from_one(x, scale=2):
+    return x.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+@nearest.mistake("it interpolates: between two pixels stand new values. Nearest neighbour only copies.")
+def bilinear(x, scale=2):
+    return F.interpolate(x, scale_factor=scale, mode="bilinear")
+
+
+@nearest.mistake("one pixel of each block is set, and the others are 0.")
+def leaves_zeros_between(x, scale=2):
+    stamp = x.new_zeros(scale, scale)
+    stamp[0, 0] = 1
+    return torch.kron(x, stamp)
+
+
+@nearest.mistake("the pixels are right, but only one of each block passes on its gradient.")
+def detaches_the_copies(x, scale=2):
+    out = models.upsample_nearest(x.detach(), scale)
+    out[..., ::scale, ::scale] = x
+    return out
+
+
+# 4.2 phase_power
+
+power = Exercise(
     "4.2",
-    phase_power,
+    metrics.phase_power,
     hints=(
         "images[..., 0::2, 1::2] are the pixels at even rows and odd columns.",
         "Square, then average over everything; once for each of the four phases.",
         "torch.stack makes a tensor of four numbers in a list, and view(2, 2) gives it two axes.",
     ),
 )
-def _phase_power(answer):
-    x = torch.zeros(3, 2, 4, 6)
-    x[..., 0::2, 1::2] = -2
-    x[..., 1::2, 0::2] = 3
-    x[..., 1::2, 1::2] = 1
-    out = call(answer, x)
-    require(
-        not (torch.is_tensor(out) and out.shape == (4,)),
-        "it has the shape (4,); rows and columns are two axes: (2, 2).",
-    )
-    require_tensor(out, (2, 2), "the power of the four phases")
-    wanted = torch.tensor([[0.0, 4.0], [9.0, 1.0]])
-    require(out.any(), "phases of -2, 3 and 1 have no power at all: is a mean subtracted before squaring?")
-    require(not close(out, wanted.T), "rows and columns are swapped.")
-    require(not close(out, wanted.sqrt()), "these are roots, or absolute values: the mean square is wanted.")
-    require(
-        not close(out, torch.tensor([[0.0, -2.0], [3.0, 1.0]])), "these are means: power is the mean of the squares."
-    )
-    require(not close(out, wanted * 36), "it is 36 times too large for 3·2·6 pixels of a phase: average, do not sum.")
-    require(
-        not close(out, wanted / 4), "it is 4 times too small: average over the pixels of a phase, not of the image."
-    )
-    yours = ", ".join(f"{number:.3g}" for number in out.flatten().tolist())
-    require(close(out, wanted), f"pixels of 0, -2, 3, 1 have powers 0, 4, 9, 1; yours are {yours}.")
-    cases = (
-        ((1, 1, 6, 4), "where pixels of a phase differ, it is wrong: square each pixel before you average."),
-        ((1, 3, 6, 4), "it is right for one channel and wrong for three: average over all channels."),
-        ((4, 3, 6, 4), "it is right for one image and wrong for four: average over all images."),
-    )
-    for shape, message in cases:
-        x = torch.randn(shape)
-        out = call(answer, x)
-        require_tensor(out, (2, 2), f"the power of the four phases of {shape} pixels")
-        require(close(out, phase_power(x)), message)
-    call(answer, torch.rand(2, 3, 10, 10)[..., 1:-1, 1:-1])  # the lesson cuts off borders, which not every view takes
 
 
-def pixel_shuffle(x, scale=2):
-    """Turn scale² channels into one that is scale times as high and wide.
+@power.check
+def _(answer):
+    # On the CPU and without gradients: it measures images that are done.
+    for (n, channels, height, width), border in ((3, 5, 12, 14), 0), ((1, 1, 6, 10), 0), ((1, 256, 16, 16), 4):
+        x = torch.randn(n, channels, height, width) * torch.rand(n, channels, 1, 1)
+        x += torch.tensor([[0.5, -2.0], [1.0, 3.0]]).repeat(height // 2, width // 2)
+        x = x[..., border : height - border, border : width - border]  # the lesson cuts borders off
+        what = f"the power of the four phases of {tuple(x.shape)} pixels"
+        result = call(answer, x)
+        require_tensor(result, (2, 2), what, dtype=getattr(result, "dtype", torch.float32))
+        require_same(result, metrics.phase_power(x), what)
 
-    x: (batch, channels·scale², height, width). Of each scale² channels in turn, the first goes to the
-    upper left pixel of every block, the next to its right, row by row.
-    Returns (batch, channels, scale·height, scale·width).
-    """
-    batch, channels, height, width = x.shape
-    blocks = x.reshape(batch, channels // scale**2, scale, scale, height, width)
-    return blocks.permute(0, 1, 4, 2, 5, 3).reshape(batch, -1, scale * height, scale * width)
+
+def statistic(name, of_phase, message):
+    """Register a mistake: something else is computed of the pixels of each phase."""
+
+    def answer(images):
+        return torch.stack([of_phase(images[..., i::2, j::2]) for i in (0, 1) for j in (0, 1)]).view(2, 2)
+
+    answer.__name__ = name
+    power.mistake(message)(answer)
 
 
-@check(
+statistic("sums", lambda x: x.square().sum(), "it is the sum of the squares; average them.")
+statistic("sums_per_image", lambda x: x.square().sum() / len(x), "it sums over the pixels of an image; average them.")
+statistic("means", torch.mean, "these are means: power is the mean of the squares.")
+statistic("absolute", lambda x: x.abs().mean(), "these are mean absolute values: power is the mean of the squares.")
+statistic("roots", lambda x: x.square().mean().sqrt(), "a root is taken: power is the mean square itself.")
+statistic("squares_of_means", lambda x: x.mean().square(), "it averages, and then squares; square each pixel first.")
+statistic("variances", torch.var, "it is a variance: the mean is subtracted, which is part of the power.")
+statistic("deviations", torch.std, "it is a standard deviation: power keeps the mean, and no root is taken.")
+statistic("quarters", lambda x: x.square().mean() / 4, "it divides by the pixels of the image, not of a phase.")
+statistic("first_channel", lambda x: x[:, :1].square().mean(), "it measures the first channel alone.")
+statistic("first_image", lambda x: x[:1].square().mean(), "it measures the first image alone.")
+
+
+@power.mistake("rows and columns are swapped.")
+def columns_first(images):
+    return metrics.phase_power(images).T
+
+
+@power.mistake("it counts rows and columns from 1: row 0 and column 0 are even.")
+def counts_from_one(images):
+    return metrics.phase_power(images.flip(-1, -2))
+
+
+@power.mistake("the mean of each map is subtracted first. The power is that of the pixels as they are.")
+def of_deviations(images):
+    return metrics.phase_power(images - images.mean(dim=(2, 3), keepdim=True))
+
+
+@power.mistake("it measures the four quarters of the image. A phase takes every second row and column.")
+def quarters_of_the_image(images):
+    return images.square().unflatten(3, (2, -1)).unflatten(2, (2, -1)).mean(dim=(0, 1, 3, 5))
+
+
+# 4.3 pixel_shuffle
+
+shuffle = Exercise(
     "4.3",
-    pixel_shuffle,
+    models.pixel_shuffle,
     hints=(
         "Split the channel axis in three: output channel, row in the block, column in the block. That is a reshape.",
         "The output's rows run over (image row, row in the block): these two axes stand side by side, in this order.",
         "permute makes the order batch, channel, image row, block row, image column, block column; then reshape again.",
     ),
 )
-def _pixel_shuffle(answer):
-    x = torch.arange(4.0).view(1, 4, 1, 1)
-    out = _enlarge(answer, x, shape=(1, 1, 2, 2), what="the shuffle of four channels of one pixel")
-    require(
-        not torch.equal(out[0, 0].T.flatten(), x.flatten()),
-        "channels 0, 1, 2, 3 fill the block column by column; row by row is wanted.",
-    )
-    require(
-        torch.equal(out.flatten(), x.flatten()), "channels 0, 1, 2, 3 should fill the block row by row: 0 1 above 2 3."
-    )
-    x = x + torch.rand(1, 4, 2, 3)  # the whole part of each pixel is its channel
-    out = _enlarge(answer, x, shape=(1, 1, 4, 6), what="the shuffle of four channels of 2×3")
-    require(
-        not torch.equal(out.flatten(), x.flatten()),
-        "the numbers are in the order they had: a reshape alone does not put channels side by side.",
-    )
-    block = out[0, 0, :2, :2].flatten().int().tolist()
-    require(block == [0, 1, 2, 3], f"with images of 2×3, the channels in the upper left block are {block}.")
-    require(
-        torch.equal(out, pixel_shuffle(x)),
-        "with images of 2×3 the pixels of a block are not the four channels of one place.",
-    )
-    x = torch.rand(1, 12, 3, 2)
-    out = _enlarge(answer, x, shape=(1, 3, 6, 4), what="the shuffle of twelve channels of 3×2")
-    require(
-        torch.equal(out, pixel_shuffle(x)),
-        "with twelve channels, output channel 0 should be made of channels 0 to 3, channel 1 of 4 to 7, and so on.",
-    )
-    x = torch.rand(3, 12, 3, 2, device=default_device()).to(
-        memory_format=torch.channels_last
-    )  # as in the lesson's decoders
-    out = _enlarge(answer, x, shape=(3, 3, 6, 4), what="the shuffle of three images of twelve channels")
-    require(torch.equal(out, pixel_shuffle(x)), "it is right for one image and wrong for three.")
-    x = torch.rand(2, 36, 2, 3, requires_grad=True)
-    out = _enlarge(answer, x, 3, shape=(2, 4, 6, 9), what="at scale=3, the shuffle of 36 channels of 2×3")
-    require(torch.equal(out, pixel_shuffle(x, 3)), "it is right at scale=2 and wrong at scale=3.")
-    _require_gradient(out, x, copies=1)
 
 
-def icnr_(layer, scale=2):
-    """Make the scale² channels that pixel shuffle puts into one block equal, in place.
-
-    layer: nn.Conv2d with channels·scale² output channels. The first of each scale² in turn keeps its
-    weights and bias, the others get copies. Returns nothing.
-    Source: Aitken et al., "Checkerboard artifact free sub-pixel convolution", 2017.
-    """
-    with torch.no_grad():
-        for parameter in (layer.weight, layer.bias):
-            parameter.copy_(parameter[:: scale**2].repeat_interleave(scale**2, dim=0))
+@shuffle.check
+def _(answer):
+    for shape, *scale in ((3, 20, 6, 7),), ((2, 36, 5, 3), 3), ((1, 4, 3, 5),), ((1, 50, 2, 3), 5), ((1, 1024, 8, 8),):
+        require_enlarged(answer, models.pixel_shuffle, torch.rand(shape), *scale)
+    x = torch.rand(3, 32, 7, 7).to(memory_format=torch.channels_last)  # as in the lesson's decoders
+    require_enlarged(answer, models.pixel_shuffle, x)
 
 
-@check(
+def reordered(name, order, message):
+    """Register a mistake: the axes of the blocks come in another order than 0, 1, 4, 2, 5, 3."""
+
+    def answer(x, scale=2):
+        blocks = x.unflatten(1, (-1, scale, scale)).permute(order)
+        return blocks.reshape(len(x), -1, scale * x.shape[2], scale * x.shape[3])
+
+    answer.__name__ = name
+    shuffle.mistake(message)(answer)
+
+
+reordered("reshapes_alone", (0, 1, 2, 3, 4, 5), "a reshape alone leaves all numbers in the order that they had.")
+reordered("columns_first", (0, 1, 4, 3, 5, 2), "channels fill a block column by column; row by row is wanted.")
+reordered("mosaic", (0, 1, 2, 4, 3, 5), "whole maps stand beside each other, as in a mosaic; interleave their pixels.")
+reordered("rows", (0, 1, 2, 4, 5, 3), "columns are interleaved, rows are not: which of two row axes runs faster?")
+reordered("columns", (0, 1, 4, 2, 3, 5), "rows are interleaved, columns are not: which of two column axes runs faster?")
+reordered("transposed", (0, 1, 5, 2, 4, 3), "a block should hold the channels of one position: which axes are swapped?")
+
+
+@shuffle.mistake("a block takes channels from far apart; each scale² channels in turn make one output channel.")
+def block_before_channel(x, scale=2):
+    return models.pixel_shuffle(x.unflatten(1, (scale**2, -1)).transpose(1, 2).flatten(1, 2), scale)
+
+
+@shuffle.mistake("images of the batch are mixed up: leave the batch axis the first one.")
+def mixes_the_images(x, scale=2):
+    return models.pixel_shuffle(x.reshape(x.shape[1], len(x), *x.shape[2:]).transpose(0, 1), scale)
+
+
+@shuffle.mistake("it makes blocks of 2×2 whatever the scale is.")
+def shuffles_by_two_only(x, scale=2):
+    return models.pixel_shuffle(x)
+
+
+@shuffle.mistake("the pixels are right, but only one channel of each block passes on its gradient.")
+def fills_detached_numbers(x, scale=2):
+    out = models.pixel_shuffle(x.detach(), scale)
+    out[..., ::scale, ::scale] = x[:, :: scale**2]
+    return out
+
+
+@shuffle.mistake("view moves no numbers in memory, and after permute they would have to move. reshape copies.")
+def views_after_permute(x, scale=2):
+    blocks = x.unflatten(1, (-1, scale, scale)).permute(0, 1, 4, 2, 5, 3)
+    return blocks.view(len(x), -1, scale * x.shape[2], scale * x.shape[3])
+
+
+@shuffle.mistake("the decoders of this lesson keep their maps in memory channels last. view takes no such maps apart.")
+def views_batch_and_channels_as_one(x, scale=2):
+    blocks = x.view(-1, scale, scale, *x.shape[2:]).permute(0, 3, 1, 4, 2)
+    return blocks.reshape(len(x), -1, scale * x.shape[2], scale * x.shape[3])
+
+
+# 4.4 icnr_
+
+icnr = Exercise(
     "4.4",
-    icnr_,
+    models.icnr_,
     hints=(
         "Pixel shuffle puts output channels 0, 1, 2, 3 into one block, then 4, 5, 6, 7 into that of the next channel.",
         "weight[::4] are the channels that stay; each is wanted four times in a row, weights and bias.",
         "Under torch.no_grad(), parameter.copy_(…) overwrites the numbers and keeps the parameter.",
     ),
 )
-def _icnr_(answer):
-    _require_icnr(answer, channels=2)
-    _require_icnr(answer, 3, channels=4)
-    _require_icnr(answer, channels=1)  # the lesson's last layer
 
 
-def _require_icnr(answer, *scale, channels):
-    """Refuse what icnr_ makes of a convolution for this many output channels after the shuffle."""
-    side = scale[0] if scale else 2
-    at, block = f"at scale={side}, ", side**2
-    layer = nn.Conv2d(3, channels * block, 3)
-    weight, bias = layer.weight, layer.bias
-    before = weight.detach().clone(), bias.detach().clone()
-    result = answer(layer, *scale)
-    require(isinstance(layer.weight, nn.Parameter), "the weight is no parameter any more: training would pass it by.")
-    require(
-        layer.weight is weight and layer.bias is bias, "the layer has new parameters; overwrite the numbers of the old."
-    )
-    require(
-        result is None or result is layer,
-        f"it returns a {type(result).__name__}; the layer that it is given should change, in place.",
-    )
-    for name, values, old in (("weight", weight, before[0]), ("bias", bias, before[1])):
-        shape = tuple(values.shape)
-        require(shape == old.shape, f"{at}the {name} had the shape {tuple(old.shape)} and now has {shape}.")
-        require(values.requires_grad, f"the {name} is not trained any more.")
-        require(
-            values.stride(0) > 0, f"the channels of the {name} share memory: no training step could tell them apart."
-        )
-    weight, bias = weight.detach(), bias.detach()
-    require(not torch.equal(weight, before[0]), f"{at}the weights are what they were.")
-    require(weight.any(), "all weights are 0.")
-    blocks, biases = weight.unflatten(0, (channels, block)), bias.unflatten(0, (channels, block))
-    equal = (blocks == blocks[:, :1]).all()
-    if channels > 1:
-        require(
-            equal or not torch.equal(weight[:channels], weight[channels : 2 * channels]),
-            f"channels 0 and {channels} are equal, 0 and 1 are not. Which does pixel shuffle put into one block?",
-        )
-        require(
-            not torch.equal(blocks[0], blocks[1]), "all blocks have the same weights: every output channel has its own."
-        )
-    require(equal, f"{at}the {block} channels of one block have different weights.")
-    require((biases == biases[:, :1]).all(), f"{at}the biases of a block differ: a constant checkerboard remains.")
-    for name, values, old in (("weights", blocks, before[0]), ("bias", biases, before[1])):
-        gap = (values[:, 0] - old[::block]).abs().max().item()
-        require(gap < 1e-6, f"{at}the first channel of each block should keep its {name}; yours moves by {gap:.2g}.")
+@icnr.check
+def _(answer):
+    for inputs, channels, kernel, *scale in (5, 6, (3, 7)), (5, 4, 2, 3), (8, 1, 3), (32, 8, 3):
+        side = scale[0] if scale else 2
+        layer = nn.Conv2d(inputs, channels * side**2, kernel).to(default_device())
+        right, parameters, state = copy.deepcopy(layer), dict(layer.named_parameters()), torch.get_rng_state()
+        models.icnr_(right, *scale)
+        result = answer(layer, *scale)
+        kind = type(result).__name__
+        require(result is None or result is layer, f"it returns a {kind}; change the layer that is given, in place.")
+        require(torch.equal(state, torch.get_rng_state()), "it samples random numbers; all that are needed are there.")
+        for name, parameter in parameters.items():
+            what = f"at scale={side}, the {name} of a layer for {channels} channels after the shuffle"
+            require(getattr(layer, name, None) is parameter, f"the layer's {name} is not the parameter that it was.")
+            require_tensor(parameter, getattr(right, name).shape, what, device=default_device())
+            require(parameter.requires_grad, f"the layer's {name} has requires_grad=False now: it is not trained.")
+            tied = f"channels of the {name} share memory: no training step could tell them apart."
+            require(parameter.stride(0) > 0, tied)
+            require_same(parameter, getattr(right, name), what)
+    call(answer, nn.Conv2d(3, 8, 3).requires_grad_(False))  # call compares all but a layer's frozen numbers
 
 
-def resize_convolution(resize, in_channels, out_channels):
-    """Double height and width with resize, a module, and convolve with a kernel of 3×3 that keeps the size.
+def rearranged(name, index, message):
+    """Register a mistake: channel i of the n gets the weights and the bias of the channel index(i, n, scale)."""
 
-    Returns a module: (batch, in_channels, height, width) → (batch, out_channels, 2·height, 2·width).
-    """
-    return nn.Sequential(resize, nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1))
+    def answer(layer, scale=2):
+        for parameter in layer.parameters():
+            parameter.data.copy_(parameter.data[index(torch.arange(len(parameter)), len(parameter), scale)])
+
+    answer.__name__ = name
+    icnr.mistake(message)(answer)
 
 
-@check(
+rearranged("untouched", lambda i, n, s: i, "the layer that it is given stays as it was.")
+rearranged("all_alike", lambda i, n, s: 0 * i, "all channels are equal; only those of one block should be.")
+rearranged("pairs", lambda i, n, s: i - (i % s**2 == 1).int(), "only two channels of each block are equal.")
+rearranged("fours", lambda i, n, s: i - i % 4, "it makes blocks of four channels whatever the scale is.")
+rearranged("not_squared", lambda i, n, s: i - i % s, "blocks have scale channels; pixel shuffle takes scale².")
+rearranged("first_ones", lambda i, n, s: i // s**2, "blocks keep the first channels of the layer, not their own.")
+rearranged("repeated", lambda i, n, s: i % (n // s**2) * s**2, "equal channels stand far apart: which make a block?")
+
+
+@icnr.mistake("the biases of a block still differ: the layer starts with a checkerboard on every map.")
+def forgets_the_bias(layer, scale=2):
+    bias = layer.bias.detach().clone()
+    models.icnr_(layer, scale)
+    layer.bias.data.copy_(bias)
+
+
+@icnr.mistake("the layer has new parameters, while an optimiser may hold the old. Overwrite the numbers in the old.")
+def replaces_the_parameters(layer, scale=2):
+    models.icnr_(layer, scale)
+    layer.weight, layer.bias = nn.Parameter(layer.weight.detach()), nn.Parameter(layer.bias.detach())
+
+
+@icnr.mistake("it samples new weights. The first channel of each block keeps those that it has.")
+def draws_new_weights(layer, scale=2):
+    nn.init.kaiming_normal_(layer.weight)
+    models.icnr_(layer, scale)
+
+
+@icnr.mistake("PyTorch records what is done to parameters; while it does, nobody may overwrite them.")
+def forgets_no_grad(layer, scale=2):
+    layer.weight.copy_(layer.weight.clone())
+
+
+@icnr.mistake("each block gets the mean of its channels, which is smaller than they are; keep the first.")
+def averages_the_block(layer, scale=2):
+    for parameter in layer.parameters():
+        means = parameter.data.unflatten(0, (-1, scale**2)).mean(dim=1)
+        parameter.data.copy_(means.repeat_interleave(scale**2, dim=0))
+
+
+@icnr.mistake("a layer that was frozen learns afterwards: requires_grad should stay as it was.")
+def unfreezes(layer, scale=2):
+    models.icnr_(layer, scale)
+    layer.requires_grad_(True)
+
+
+# 4.5 resize_convolution
+
+resizing = Exercise(
     "4.5",
-    resize_convolution,
+    models.resize_convolution,
     hints=(
-        "Which sizes does the convolution work on? Which of them should it work on, to draw single pixels?",
-        "The picture is made of blocks of 2×2 equal pixels. Which layer makes those, and what comes after it?",
+        "Which sizes does the convolution work on? Which of them should it work on, to make single pixels?",
+        "The image is made of blocks of 2×2 equal pixels. Which layer makes those, and what comes after it?",
     ),
 )
-def _resize_convolution(answer):
-    resize = nn.Upsample(scale_factor=2, mode="nearest")
-    x = torch.rand(2, 3, 6, 6)
-    layers = answer(resize, 3, 5)
-    require(layers is not None, "it returns None. Is there a return?")
-    require(isinstance(layers, nn.Module), f"it returns a {type(layers).__name__}; a module is wanted.")
-    y = layers(x)  # not by call: the first call may draw the weights of lazy layers
-    require(torch.is_tensor(y) and y.ndim == 4, "the module does not return images.")
-    require(
-        tuple(y.shape[:2]) == (2, 5), f"two images of 5 channels are wanted; it makes {y.shape[0]} of {y.shape[1]}."
-    )
-    require(tuple(y.shape[2:]) != (6, 6), "the images are as large as before: is resize used?")
-    require(tuple(y.shape[2:]) == (12, 12), f"6×6 pixels become {y.shape[2]}×{y.shape[3]}, not 12×12.")
-    convolution = _only_convolution(layers)
-    require(convolution.kernel_size == (3, 3), f"the kernel is {convolution.kernel_size}, not 3×3.")
-    require(
-        not torch.equal(y, upsample_nearest(y[..., ::2, ::2])),
-        "the output consists of 2×2 blocks of equal pixels. Which layer makes them?",
-        Bug,
-    )
-    require(convolution.bias is not None, "the convolution has lost its bias.")
-    gap = _gap(call(layers, x), resize(x), convolution)
-    require(gap < 1e-5, f"it differs by up to {gap:.2g} from enlarging and one convolution: what else is done?")
-    resize = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"))
-    layers, x = answer(resize, 1, 1), torch.rand(1, 1, 4, 4)
-    y, convolution = layers(x), _only_convolution(layers)
-    require_tensor(y, (1, 1, 8, 8), "with a bilinear resize, one image of 4×4")
-    require(
-        _gap(y, resize(x), convolution) < 1e-5,
-        "with a bilinear resize it does not do what it does with nearest: enlarge by the resize that it is given.",
-    )
 
 
-def _only_convolution(layers):
-    convolutions = [module for module in layers.modules() if isinstance(module, nn.Conv2d)]
-    require(len(convolutions) == 1, f"PyTorch finds {len(convolutions)} convolutions (nn.Conv2d) in it; one is wanted.")
-    return convolutions[0]
+@resizing.check
+def _(answer):
+    nearest, bilinear = (nn.Upsample(scale_factor=2, mode=mode) for mode in ("nearest", "bilinear"))
+    nested = nn.Sequential(nn.Sequential(bilinear, nn.BatchNorm2d(4)), nn.Dropout(0.5))
+    for resize, n, a, b, height, width in (nearest, 3, 5, 2, 6, 7), (nested, 1, 4, 1, 7, 5), (nearest, 2, 32, 32, 7, 7):
+        right = models.resize_convolution(resize, a, b).to(default_device())
+        layers = call(answer, resize, a, b, sampled=True)
+        got = "None. Is there a return?" if layers is None else f"a {type(layers).__name__}."
+        require(isinstance(layers, nn.Module), f"a module is wanted; it returns {got}")
+        x = computed(torch.rand(n, a, height, width, device=default_device()))
+        layers.to(x.device)(x)  # here lazy layers make their weights
+        if resize is nested:  # the others in training mode, where a dropout would show
+            layers.eval()
+            reached = not any(part.training for part in resize.modules())
+            right.eval()
+        given = set(resize.parameters())
+        yours, ours = ([p for p in module.parameters() if p not in given] for module in (layers, right))
+        shapes, wanted = (sorted(tuple(p.shape) for p in parameters) for parameters in (yours, ours))
+        observe(shapes)
+        layer = f"a convolution from {a} to {b} channels with a kernel of 3×3"
+        require(shapes == wanted, f"of its own it has parameters of the shapes {shapes}; {layer} has {wanted}.")
+        require(all(p.requires_grad for p in yours), "its convolution does not learn: requires_grad is False.")
+        yours, ours = ({"bias" if p.ndim == 1 else "weight": p for p in parameters} for parameters in (yours, ours))
+        for name, parameter in ours.items():
+            yours[name].data.copy_(parameter.data)
+        what = f"with the same weights and a {'bilinear' if resize is nested else 'nearest'} resize, what it makes"
+        y, correct = call(layers, x), right(x)
+        require_tensor(y, correct.shape, what, device=x.device)
+        y, correct = y[..., 1:-1, 1:-1], correct[..., 1:-1, 1:-1]  # how the border is padded is left open
+        require_same(y, correct, f"{what} away from the border")
+        require_same_gradients(y, correct, {"its input": x} | yours, what, {"its input": x} | ours)
+        require(resize is not nested or reached, "eval() of the module leaves resize in training mode.")
 
 
-def _gap(y, enlarged, convolution):
-    """How far y is from the convolved image, at most. Its border may be padded with anything."""
-    expected = F.conv2d(enlarged, convolution.weight, convolution.bias)
-    return (y[..., 1:-1, 1:-1] - expected).abs().max().item()
+@resizing.given("what comes out still consists of blocks of 2×2 equal pixels.")
+def the_bug_itself(resize, in_channels, out_channels):
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1), resize)
 
 
-def lowest_error():
-    """Decoders with equally many weights, trained alike: which reconstructs test images with the least error?
+def sequence(name, layers, message):
+    """Register a mistake: other layers, made from resize and the two numbers of channels, in this order."""
 
-    "transposed": transposed convolutions with kernel 3, which overlap unevenly.
-    "nearest": enlarging by nearest neighbour, then a convolution.
-    "bilinear": enlarging by bilinear interpolation, then a convolution.
-    """
-    return "transposed"
+    def answer(resize, in_channels, out_channels):
+        return nn.Sequential(*layers(resize, in_channels, out_channels))
+
+    answer.__name__ = name
+    resizing.mistake(message)(answer)
 
 
-@check(
+def conv(a, b, kernel=3, **named):
+    """A convolution that keeps the size."""
+    return nn.Conv2d(a, b, kernel, padding=kernel // 2, **named)
+
+
+sequence("no_padding", lambda r, a, b: [r, nn.Conv2d(a, b, 3)], "the images are smaller than twice as large.")
+sequence("bug_unpadded", lambda r, a, b: [nn.Conv2d(a, b, 3), r], "blocks are there still, and pixels are missing.")
+sequence("enlarges_twice", lambda r, a, b: [r, conv(a, b), r], "the images are four times as large, not twice.")
+sequence("never_enlarges", lambda r, a, b: [conv(a, b)], "the images are as large as before.")
+sequence("keeps_channels", lambda r, a, b: [r, conv(a, a)], "it makes as many channels as it gets.")
+sequence("swaps_channels", lambda r, a, b: [r, conv(b, a)], "it takes as many channels as it should make.")
+sequence("convolves_twice", lambda r, a, b: [conv(a, b), r, conv(b, b)], "it has the weights of two convolutions.")
+sequence("deconvolves", lambda r, a, b: [nn.ConvTranspose2d(a, b, 4, 2, 1)], "it learns its own way to enlarge.")
+sequence("always_nearest", lambda r, a, b: [nn.Upsample(None, 2), conv(a, b)], "it does the same whatever resize is.")
+sequence("kernel_one", lambda r, a, b: [r, conv(a, b, 1)], "a pixel is computed from a single one, not from 3×3.")
+sequence("kernel_five", lambda r, a, b: [r, conv(a, b, 5)], "it has nearly three times the weights that it had.")
+sequence("no_bias", lambda r, a, b: [r, conv(a, b, bias=False)], "the bias that it had is gone.")
+sequence("adds_a_relu", lambda r, a, b: [r, conv(a, b), nn.ReLU()], "no number below 0 comes out any more.")
+
+
+@resizing.mistake("train(), eval() and to() do not reach resize: it is hidden from PyTorch.")
+class HiddenResize(nn.Module):
+    def __init__(self, resize, in_channels, out_channels):
+        super().__init__()
+        self.resize, self.convolution = [resize], conv(in_channels, out_channels)
+
+    def forward(self, x):
+        return self.convolution(self.resize[0](x))
+
+
+# 4.6 which decoder has the lowest error?
+
+prediction(
     "4.6",
-    lowest_error,
+    answer="transposed",
+    replies={
+        "nearest": "it makes no checkerboards; but does squared error count those? Run on and compare.",
+        "bilinear": "it is the smoothest; but strokes are not smooth at their edges. Run on and compare.",
+    },
     hints=(
         "Squared error asks for the right value in the right pixel. Which decoder is freest to put an edge there?",
-        "What smooth enlarging cannot draw, a convolution behind it has to sharpen again, with nine weights.",
+        "What smooth enlarging blurs, a convolution behind it has to sharpen again, with nine weights.",
     ),
-    prediction=True,
 )
-def _lowest_error(answer):
-    choice = require_choice(answer, "transposed", "nearest", "bilinear")
-    require(
-        choice != "nearest", "it draws no checkerboards; but is that what squared error counts? Run on and compare."
-    )
-    require(choice != "bilinear", "it is the smoothest; strokes are not smooth at their edges. Run on and compare.")

@@ -37,7 +37,7 @@ def icnr_(layer, scale=2):
 
 
 def resize_convolution(resize, in_channels, out_channels):
-    """Double height and width with resize, a module, and convolve with a kernel of 3×3 that keeps the size.
+    """Double height and width with resize, a module, and convolve with a kernel of 3×3 and a bias, keeping the size.
 
     Returns a module: (batch, in_channels, height, width) → (batch, out_channels, 2·height, 2·width).
     """
