@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from aecourse.training import default_device
+
 EXERCISES = {}
 _observed = []
 
@@ -152,8 +154,9 @@ def _state_kept():
     """Whatever an answer does to PyTorch's global state ends with its check."""
     gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.default_generator.manual_seed(0)
+        device = default_device()
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+            torch.manual_seed(0)
             yield
     finally:
         torch.set_grad_enabled(gradients)
