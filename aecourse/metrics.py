@@ -33,7 +33,7 @@ def psnr(x_hat, x):
 def reconstruction_error(model, images, batch_size=100):
     """Mean squared error per pixel of a model's reconstructions. The model is left as it was found.
 
-    images: (n, 1, 28, 28), uint8. Returns a float.
+    images: (n, 1, 28, 28), uint8. Returns a float. Every part of the model ends in the mode in which it came.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()

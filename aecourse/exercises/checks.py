@@ -19,7 +19,7 @@ from numbers import Integral, Real
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from aecourse.training import default_device
 
@@ -396,12 +396,12 @@ def require_same_gradients(yours, right, inputs, what="what it returns", right_i
         )
 
 
-class _LargestTensor(TorchDispatchMode):
+class _LargestTensor(TorchFunctionMode):
     """Remembers the most bytes of memory that any tensor needed which was made under it."""
 
     most = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors_in(result):
             self.most = max(self.most, tensor.untyped_storage().nbytes())

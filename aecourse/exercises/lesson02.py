@@ -1,178 +1,301 @@
-"""Checks of lesson 2."""
+"""Exercises of lesson 2."""
 
-from numbers import Real
+import copy
+import math
+import random
 
 import torch
+from torch import nn
+from torch.distributions import Normal
+from torch.nn import functional as F
 
-from aecourse import metrics
-from aecourse.exercises.checks import Bug, Wrong, call, check, close, require, require_choice, require_tensor
+from aecourse import corruption, losses, metrics, models
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    observe,
+    prediction,
+    require,
+    require_normal,
+    require_number,
+    require_same,
+    require_same_gradients,
+    require_several,
+    require_tensor,
+)
 from aecourse.losses import squared_error
+from aecourse.training import default_device
 
 
-def add_noise(x, sigma):
-    """Add Gaussian noise to every pixel, and clip to [0, 1].
-
-    x: (batch, channels, height, width) in [0, 1].
-    sigma: the noise's standard deviation, a number, or one for each image as (batch, 1, 1, 1).
-    Returns the shape of x.
-    """
-    return (x + sigma * torch.randn_like(x)).clamp(0, 1)
+def corrupted(answer, x, *arguments):
+    """What an answer makes of images; refused unless it has their shape, dtype and device."""
+    result = call(answer, x, *arguments, sampled=True)
+    require_tensor(result, x.shape, f"of images of the shape {tuple(x.shape)}, what it returns", device=x.device)
+    return result
 
 
-def _damaged(answer, x, *arguments):
-    """Call a learner's corruption and refuse what no corruption should do."""
-    copy = x.clone()
-    x_noisy = answer(x, *arguments)
-    require(torch.equal(x, copy), "it changes its input in place; the clean image is still needed as the target.")
-    require_tensor(x_noisy, x.shape, f"the damaged batch of {len(x)}")
-    require(x_noisy.dtype == x.dtype, f"images of {x.dtype} come back as {x_noisy.dtype}; no network takes both.")
-    require(x_noisy.isfinite().all(), "some pixels are nan or infinite: is something divided by 0?")
-    return x_noisy
-
-
-def _require_own_randomness(answer, x, *arguments):
-    """Refuse a corruption that is not drawn anew in every call, or not from torch's random state."""
-    first, second = answer(x, *arguments), answer(x, *arguments)
-    require(not torch.equal(first, second), "two calls give the same damage: draw it anew in every call, with no seed.")
+def require_fresh(answer, *inputs):
+    """Refuse a corruption that is not sampled anew in every call, or not with torch. inputs: on the CPU."""
     state = torch.get_rng_state()
-    again = [(torch.set_rng_state(state), answer(x, *arguments))[1] for _ in range(2)]
-    require(torch.equal(*again), "after the same torch.manual_seed it gives other damage: draw it with torch.")
+    first, second = (corrupted(answer, *inputs) for _ in range(2))
+    require(not torch.equal(first, second), "two calls return the same. Sample anew in every call, with no seed.")
+    torch.set_rng_state(state)
+    again = corrupted(answer, *inputs)
+    require(torch.equal(first, again), "after the same torch.manual_seed it returns something else: sample with torch.")
 
 
-@check(
+# 2.1 add_noise
+
+noise = Exercise(
     "2.1",
-    add_noise,
+    corruption.add_noise,
     hints=(
-        "torch.randn_like(x) draws one number from N(0, 1) for every pixel of every image.",
+        "torch.randn_like(x) samples one number from N(0, 1) for every pixel of every image.",
         "Multiplied by sigma, such a number has the standard deviation sigma.",
         "clamp(0, 1) sets what lies below 0 to 0 and what lies above 1 to 1, and touches nothing else.",
     ),
 )
-def _add_noise(answer):
-    ramp = torch.linspace(0.2, 0.7, 784).view(1, 1, 28, 28)
-    still, again = (_damaged(answer, ramp, 1e-12) for _ in range(2))
-    require(close(still, again), "at sigma = 0 there is still noise: its strength should follow sigma.")
-    moved = (still - ramp).abs().max().item()
-    require(moved < 1e-4, f"with no noise at all, pixels move by up to {moved:.2g}: is the image rescaled or squeezed?")
 
-    x = torch.full((64, 3, 28, 28), 0.5)
-    noise = _damaged(answer, x, 0.1) - x
-    require(noise.any(), "it returns the image as it was.")
-    _require_own_randomness(answer, x, 0.1)
-    dark = _damaged(answer, torch.zeros(64, 1, 28, 28), 0.1)
-    require(dark.any(), "black pixels stay black: the noise should not depend on the image.")
-    mean, std = noise.mean().item(), noise.std().item()
-    axes = ("images of a batch", "channels", "rows", "columns")
-    shared = [name for axis, name in enumerate(axes) if not noise.std(dim=axis).mean() > std / 2]
-    require(not shared, f"all {' and '.join(shared)} get the same noise: every pixel gets its own.")
-    require(abs(mean) < 0.003, f"the noise has the mean {mean:.3g}, not 0: it makes images brighter or darker.")
-    require(abs(std / 0.01 - 1) > 0.1, "at sigma = 0.1 the noise has the standard deviation 0.01: sigma, not sigma².")
-    require(abs(std / 0.1**0.5 - 1) > 0.2, "at sigma = 0.1 the standard deviation is 0.3: is a root taken of sigma?")
-    far = (noise.abs() > 2 * std).float().mean().item()  # 0.0455 ± 0.0005
-    require(
-        0.042 < far < 0.049,
-        f"{far:.1%} of the noise lies beyond two of its standard deviations; of Gaussian noise it is 4.6%.",
-    )
-    require(abs(std / 0.1 - 1) < 0.05, f"at sigma = 0.1 the noise has the standard deviation {std:.3g}.")
 
-    x_noisy = _damaged(answer, torch.full((64, 1, 28, 28), 0.2), 0.5)
-    low, high = x_noisy.min().item(), x_noisy.max().item()
+@noise.check
+def _(answer):
+    x = (0.3 + 0.4 * torch.rand(4000, 2, 3, 4)).to(default_device())  # so far from 0 and 1 that nothing is clipped
+    added = (corrupted(answer, x, 0.06) - x).cpu()
+    require(added.isfinite().all(), "some pixels are nan or infinite.")
+    changed = (added != 0).float().mean().item()
+    observe(changed, 0, 0.02)
+    require(changed > 0.99, f"{changed:.0%} of the pixels change; every pixel gets noise.")
+    require_fresh(answer, torch.rand(2, 3, 7, 5), 0.1)
+    require((added[1:] - added[:1]).abs().max() > 1e-5, "all images of a batch get the same noise.")
+    dark = (x < 0.5).cpu()
+    strengths = torch.stack([added[dark].std(), added[~dark].std()])
+    where = "at sigma = 0.06, the noise's standard deviation (on darker, on brighter pixels)"
+    require_same(strengths, torch.full((2,), 0.06), where, rtol=0.06, atol=0)
+    neighbours = added.flatten(1)[:, [0, 1, 4, 12]]  # in a row, in a column, in the other channel
+    require_normal(neighbours, torch.zeros(4), torch.full((4,), 0.06), "at sigma = 0.06, the noise of four neighbours")
+
+    x = 0.3 + 0.4 * torch.rand(5, 3, 40, 30, device=x.device)
+    sigma = torch.tensor([0.01, 0.07, 0.03, 0.05, 0.02], device=x.device)
+    strengths = (corrupted(answer, x, sigma.view(5, 1, 1, 1)) - x).flatten(1).std(dim=1)
+    require_same(strengths, sigma, "with one sigma for each image, the noise's standard deviation", rtol=0.1, atol=0)
+
+    levels = torch.tensor([0.0, 0.2, 0.9])
+    y = corrupted(answer, levels.to(x.device).view(3, 1, 1, 1).repeat(1, 2, 64, 48), 1).cpu()
+    low, high = y.min().item(), y.max().item()
+    observe([low < 0, high > 1])
     require(0 <= low and high <= 1, f"pixels run from {low:.3g} to {high:.3g}: clip them to [0, 1].")
-    black, white = (x_noisy == 0).float().mean().item(), (x_noisy == 1).float().mean().item()
-    # P(0.2 + 0.5 n <= 0) = 0.345, P(0.2 + 0.5 n >= 1) = 0.055, both ± 0.002
-    require(
-        abs(black - 0.345) < 0.02 and abs(white - 0.055) < 0.01,
-        f"of pixels of 0.2 at sigma = 0.5, 34% should end at 0 and 5% at 1; yours: {black:.0%} and {white:.0%}.",
-    )
-    sigma = torch.tensor([1e-12, 0.2]).view(2, 1, 1, 1)
-    by_image = (_damaged(answer, torch.full((2, 3, 32, 32), 0.5), sigma) - 0.5).flatten(1).std(dim=1)
-    require(
-        by_image[0] < 1e-4 and abs(by_image[1] - 0.2) < 0.02,
-        f"one sigma for each image, 0 and 0.2, makes noise of {by_image[0]:.2g} and {by_image[1]:.2g}.",
-    )
+    fractions = torch.stack([(y == end).float().mean(dim=(1, 2, 3)) for end in (0, 1)])
+    right = Normal(0.0, 1.0).cdf(torch.stack([-levels, levels - 1]))
+    where = "at sigma = 1, the fraction of images of 0, 0.2 and 0.9 that ends (black, white)"
+    require_same(fractions, right, where, rtol=0, atol=0.05)
+
+    for shape in ((1, 1, 28, 28), (1, 3, 8, 6)):
+        x = 0.4 + 0.2 * torch.rand(shape, device=x.device)
+        strength = (corrupted(answer, x, torch.full((1, 1, 1, 1), 0.05, device=x.device)) - x).std()
+        where = f"at sigma = 0.05, on one image of the shape {shape}, the noise's standard deviation"
+        require_same(strength, 0.05, where, rtol=0.4, atol=0)
+        require_same(corrupted(answer, x, 1e-12), x, "at sigma = 1e-12, an image with next to no noise")
 
 
-def knock_out(x, size=12):
-    """Set a square of size×size pixels to 0, at a random place of its own in each image.
-
-    x: (batch, channels, height, width). The square lies within the image, every place equally likely.
-    Returns the shape of x.
-    """
-    height, width = x.shape[-2:]
-    top = torch.randint(height - size + 1, (len(x), 1, 1, 1), device=x.device)
-    left = torch.randint(width - size + 1, (len(x), 1, 1, 1), device=x.device)
-    row = torch.arange(height, device=x.device).view(-1, 1)
-    column = torch.arange(width, device=x.device)
-    inside = (row >= top) & (row < top + size) & (column >= left) & (column < left + size)
-    return x.masked_fill(inside, 0)
+@noise.mistake("the noise is never negative: it makes every image brighter. Gaussian noise has the mean 0.")
+def uniform_from_0(x, sigma):
+    return (x + sigma * torch.rand_like(x)).clamp(0, 1)
 
 
-@check(
+@noise.mistake("the image is rescaled; clipping changes only those pixels that leave [0, 1].")
+def rescaled(x, sigma):
+    x = x + sigma * torch.randn_like(x)
+    return (x - x.min()) / (x.max() - x.min())
+
+
+@noise.mistake("only positive noise is left: it is clipped before it is added. Clip the sum.")
+def clips_the_noise(x, sigma):
+    return x + (sigma * torch.randn_like(x)).clamp(0, 1)
+
+
+@noise.mistake("all images of a batch get the same noise. Each image needs its own.")
+def shared_over_the_batch(x, sigma):
+    return (x + sigma * torch.randn_like(x[0])).clamp(0, 1)
+
+
+@noise.mistake("pixels of one image share their noise. Each pixel of each channel needs its own.")
+def shared_within_an_image(x, sigma):
+    return (x + sigma * torch.randn_like(x[:, :1, :1, :1])).clamp(0, 1)
+
+
+@noise.mistake("every call gives the same noise. Is a seed set inside?")
+def seeds_inside(x, sigma):
+    torch.manual_seed(0)
+    return corruption.add_noise(x, sigma)
+
+
+@noise.mistake("pixels leave [0, 1]. Is the sum clipped?")
+def not_clipped(x, sigma):
+    return x + sigma * torch.randn_like(x)
+
+
+@noise.mistake("the noise has the standard deviation sigma², not sigma.")
+def sigma_squared(x, sigma):
+    return (x + sigma**2 * torch.randn_like(x)).clamp(0, 1)
+
+
+@noise.mistake("the noise has the standard deviation √sigma: sigma is no variance.")
+def root_of_sigma(x, sigma):
+    return (x + sigma**0.5 * torch.randn_like(x)).clamp(0, 1)
+
+
+@noise.mistake("the noise is as strong whatever sigma is. Is sigma used?")
+def forgets_sigma(x, sigma):
+    return (x + torch.randn_like(x)).clamp(0, 1)
+
+
+@noise.mistake("the noise is stronger on brighter pixels: it should not depend on the image.")
+def multiplied(x, sigma):
+    return (x * (1 + sigma * torch.randn_like(x))).clamp(0, 1)
+
+
+@noise.mistake("sigma may hold one number for each image, and yours treats all images alike.")
+def one_sigma_for_all(x, sigma):
+    return corruption.add_noise(x, torch.as_tensor(sigma).mean())
+
+
+@noise.mistake("sigma is a number, or one for each image as (batch, 1, 1, 1): yours takes only the first kind.")
+def one_number_only(x, sigma):
+    return corruption.add_noise(x, float(sigma))
+
+
+# 2.2 knock_out
+
+hole = Exercise(
     "2.2",
-    knock_out,
+    corruption.knock_out,
     hints=(
-        "torch.randint(n, (batch,)) draws whole numbers from 0 to n - 1. How many places has the square's top row?",
+        "torch.randint(n, (batch,)) samples whole numbers from 0 to n - 1. How many may top be?",
         "A loop over the images is fine: clone x first, then set out[i, :, top:top + size, left:left + size] = 0.",
-        "Top and left are two draws, and both may be as large as 28 - size: then the square touches the edge.",
+        "Top and left are two samples, and both may be as large as 28 - size: then the square touches the edge.",
     ),
 )
-def _knock_out(answer):
-    _require_holes(answer, torch.rand(600, 1, 28, 28) * 0.9 + 0.1, 12)  # nowhere black
-    _require_holes(answer, torch.rand(600, 3, 20, 24) * 0.9 + 0.1, 5)
-    lost = (_damaged(answer, torch.ones(1, 1, 28, 28)) == 0).sum()
-    require(lost == 144, f"called without a size, it makes a hole of {lost} pixels; the default is 12×12.")
 
 
-def _require_holes(answer, x, size):
-    """Refuse holes in these images, nowhere black, that are not squares, or not anywhere with equal chances."""
+@hole.check
+def _(answer):
+    for n, channels, height, width, *size in ((4000, 2, 9, 12, 7), (200, 1, 28, 28), (1, 3, 20, 16, 5)):
+        x = 0.1 + 0.9 * torch.rand(n, channels, height, width, device=default_device())  # nowhere black
+        y = corrupted(answer, x, *size)
+        side = size[0] if size else 12
+        what = f"of images of {height}×{width}, " + (f"at size = {side}," if size else "called without a size,")
+        lost, gray = (y != x).cpu(), ((y != x) & (y != 0)).float().mean().item()
+        observe(gray, 0, 0.03)
+        require(gray == 0, f"{what} {gray:.0%} of the pixels change to something else than 0.")
+        holes = lost.any(dim=1)
+        one_hole = (lost == holes[:, None]).all(dim=(1, 2, 3)).float().mean().item()
+        observe(one_hole, 0, 0.03)
+        require(one_hole == 1, f"{what} in {1 - one_hole:.0%} the channels lose different pixels.")
+        damaged = holes.any(dim=(1, 2)).float().mean().item()
+        observe(damaged, 0, 0.03)
+        require(damaged == 1, f"{what} {1 - damaged:.1%} lose nothing.")
+        rows, columns = holes.any(dim=2).int(), holes.any(dim=1).int()
+        top, left = rows.argmax(dim=1), columns.argmax(dim=1)
+        high, wide = height - rows.flip(1).argmax(dim=1) - top, width - columns.flip(1).argmax(dim=1) - left
+        spans = torch.stack([high, wide, holes.sum(dim=(1, 2))], dim=1).float()
+        square = (spans == torch.tensor([side, side, side**2])).all(dim=1).float().mean().item()
+        observe([square, spans.mean(dim=0)], 0.04, 0.04)
+        rows, columns, pixels = spans.mean(dim=0).tolist()
+        require(
+            square == 1,
+            f"{what} {1 - square:.0%} lose no square of {side}×{side}; on average {pixels:.4g} pixels are lost, "
+            f"which span {rows:.3g} rows and {columns:.3g} columns.",
+        )
+        if n == 4000:
+            positions = torch.zeros(height - side + 1, width - side + 1)
+            positions.index_put_((top, left), torch.tensor(1 / n), accumulate=True)
+            require(positions.max() < 0.99, f"{what} all have the square at the same position.")
+            where = f"{what} the fraction whose square begins at (row, column)"
+            require_same(positions, torch.full_like(positions, 1 / positions.numel()), where, rtol=0, atol=0.02)
+    require_fresh(answer, torch.rand(5, 1, 28, 28), 6)
+
+
+def positions_in(x, size):
+    """As many tops and lefts as there are images, all right."""
     height, width = x.shape[-2:]
-    out = _damaged(answer, x, size)
-    gone = out != x
-    require(gone.any(), "it returns the images as they were.")
-    require((out[gone] == 0).all(), "pixels change to something else than 0.")
-    untouched = (~gone.flatten(1).any(dim=1)).sum()
-    require(untouched == 0, f"{untouched} of {len(x)} images have no hole.")
-    require((gone == gone[:, :1]).all(), "the channels of an image lose different pixels.")
-    gone = gone[:, 0]
-    share = gone.float().mean().item()
-    require(share < 0.5, f"{share:.0%} of the pixels go black: is it what lies around the square?")
-    require((gone != gone[:1]).any(), "the hole is in the same place in every image: draw a place for each.")
-    _require_own_randomness(answer, x, size)
-    rows, columns = gone.any(dim=2), gone.any(dim=1)
-    require(not (rows.all() or columns.all()), "whole rows or columns go black: the square ends on all four sides.")
-    top, left = rows.int().argmax(dim=1), columns.int().argmax(dim=1)
-    bottom, right = height - rows.flip(1).int().argmax(dim=1), width - columns.flip(1).int().argmax(dim=1)
-    count = gone.flatten(1).sum(dim=1)
-    filled = count / ((bottom - top) * (right - left))
-    require(
-        (filled == 1).all(),
-        f"the lost pixels fill only {filled.mean():.0%} of the rectangles around them: a square, in one piece.",
-    )
-    require(
-        count.min() == count.max(), f"holes have {count.min()} to {count.max()} pixels: do some hang over the edge?"
-    )
-    high, wide = bottom[0] - top[0], right[0] - left[0]
-    require(high == wide == size, f"at size = {size} the hole has {high}×{wide} pixels, not {size}×{size}.")
-    for name, place, last in (("top", top, height - size), ("left", left, width - size)):
-        require(place.min() < place.max(), f"every hole begins at the same {name}.")
-        require(place.min() == 0, f"in {len(x)} images no hole begins at {name} = 0: it never touches that edge.")
-        require(
-            place.max() == last,
-            f"in {len(x)} images of {height}×{width} no hole begins further than {name} = {place.max()}; "
-            f"at {last} it still fits. Where do your random numbers end?",
-        )
-        middle = ((place >= last / 4) & (place <= 3 * last / 4)).float().mean().item()  # ± 0.02
-        places = torch.arange(last + 1)
-        wanted = ((places >= last / 4) & (places <= 3 * last / 4)).float().mean().item()
-        require(
-            abs(middle - wanted) < 0.13,
-            f"{middle:.0%} of the holes have their {name} in the middle; with equal chances it is {wanted:.0%}.",
-        )
-    together = torch.corrcoef(torch.stack([top, left]).float())[0, 1].item()  # 0 ± 0.04
-    require(abs(together) < 0.3, f"top and left have the correlation {together:.2f}: they should be two draws.")
+    return torch.randint(height - size + 1, (len(x),)), torch.randint(width - size + 1, (len(x),))
 
 
-@check(
+def square_of(x, top, left, size, value=0):
+    """Images with these squares set to a value."""
+    out = x.clone()
+    for image, i, j in zip(out, top, left):
+        image[:, i : i + size, j : j + size] = value
+    return out
+
+
+@hole.mistake("the square never begins at the last row or column where it still fits. Where does randint end?")
+def off_by_one(x, size=12):
+    height, width = x.shape[-2:]
+    return square_of(x, torch.randint(height - size, (len(x),)), torch.randint(width - size, (len(x),)), size)
+
+
+@hole.mistake("some squares hang over the edge, and lose a part there.")
+def over_the_edge(x, size=12):
+    height, width = x.shape[-2:]
+    return square_of(x, torch.randint(height, (len(x),)), torch.randint(width, (len(x),)), size)
+
+
+@hole.mistake("the square never gets as far right as it fits: an image need not be as wide as it is high.")
+def left_from_the_height(x, size=12):
+    n = x.shape[2] - size + 1
+    return square_of(x, torch.randint(n, (len(x),)), torch.randint(n, (len(x),)), size)
+
+
+@hole.mistake("positions at the edge are half as likely as the others. Is something rounded?")
+def rounds(x, size=12):
+    top, left = ((torch.rand(len(x)) * (side - size)).round().long() for side in x.shape[-2:])
+    return square_of(x, top, left, size)
+
+
+@hole.mistake("rows and columns are not sampled independently: top and left are two samples.")
+def one_sample_for_both(x, size=12):
+    place = torch.rand(len(x))
+    top, left = ((place * (side - size + 1)).long() for side in x.shape[-2:])
+    return square_of(x, top, left, size)
+
+
+@hole.mistake("all images of a batch lose the same square. Sample a position for each.")
+def same_position(x, size=12):
+    return square_of(x, *(place[:1].expand(len(x)) for place in positions_in(x, size)), size)
+
+
+@hole.mistake("each channel loses a square at another position: it is one for all channels of an image.")
+def each_channel_for_itself(x, size=12):
+    return torch.cat([square_of(channel, *positions_in(x, size), size) for channel in x.split(1, dim=1)], dim=1)
+
+
+@hole.mistake("the square is kept and all else goes black: the other way round.")
+def the_rest(x, size=12):
+    return x * (square_of(x, *positions_in(x, size), size) == 0)
+
+
+@hole.mistake("an odd size comes out a pixel too small: does half a size go each way?")
+def half_a_size_each_way(x, size=12):
+    return corruption.knock_out(x, 2 * (size // 2))
+
+
+@hole.mistake(
+    "the square has another size than the one that is given, and does not fit into small images. Is size used?"
+)
+def ignores_the_size(x, size=12):
+    return square_of(x, *positions_in(x, 12), 12)
+
+
+@hole.mistake("torch.manual_seed does not repeat it: sample the positions with torch.")
+def pythons_random(x, size=12):
+    top, left = ([random.randint(0, side - size) for _ in x] for side in x.shape[-2:])
+    return square_of(x, top, left, size)
+
+
+# 2.3 psnr
+
+decibels = Exercise(
     "2.3",
     metrics.psnr,
     hints=(
@@ -181,204 +304,337 @@ def _require_holes(answer, x, size):
         "torch.tensor(number).log10() takes the logarithm, of 0 too: it is minus infinity.",
     ),
 )
-def _psnr(answer):
-    x = torch.linspace(0.2, 0.5, 128).view(2, 1, 8, 8)
 
-    def value(x_hat):
+
+@decibels.check
+def _(answer):
+    for what, shape, strengths in (
+        ("for three images with weak, with stronger and with very strong noise", (3, 1, 8, 6), (0.05, 0.3, 0.9)),
+        ("for images of three channels", (2, 3, 9, 5), (0.2, 0.1)),
+        ("for rows of numbers", (5, 7), (0.1, 0.2, 0.3, 0.4, 0.5)),
+        ("for a single image", (1, 1, 28, 28), (0.3,)),
+        ("for images that are worse than black ones", (4, 1, 3, 5), (2.0, 3.0, 2.0, 5.0)),
+        ("for images that differ by very little", (2, 1, 28, 28), (1e-3, 2e-3)),
+        ("for two equal batches", (3, 1, 6, 4), (0.0, 0.0, 0.0)),
+    ):
+        error = torch.randn(shape) * torch.tensor(strengths).view(-1, *[1] * (len(shape) - 1))
+        x = (0.1 + 0.7 * torch.rand(shape)).to(default_device())
+        x_hat = x + error.to(x.device)
         result = call(answer, x_hat, x)
-        require(result is not None, "it returns None. Is there a return?")
-        several = torch.is_tensor(result) and result.numel() > 1
-        require(not several, f"it returns the shape {tuple(getattr(result, 'shape', ()))}; one number is wanted.")
-        require(isinstance(result, Real), f"it returns a {type(result).__name__}; a float is wanted.")
-        return float(result)
-
-    ten = value(x + 0.1**0.5)
-    known = {
-        -10: "fewer decibels for a better image. Mind the sign.",
-        2.302585: "take the logarithm to base 10.",
-        23.02585: "10 times ln 10; take the logarithm to base 10.",
-        20: "the factor 20 belongs to the root of the error.",
-        5: "is each difference squared, and no root taken?",
-        1: "that is in bel; a bel is ten decibels.",
-        58.1308: "pixels run to 1 here, not to 255.",
-        3.9794: "it compares with the brightest pixel of x; pixels run to 1, always.",
-        8.23624: "it compares with the brightest pixel of x_hat; pixels run to 1, always.",
-        -0.45757: "it compares with the range of pixels in x; pixels run to 1, always.",
-        -8.06180: "are squared errors summed over the pixels? It is their mean.",
-        -11.0721: "are squared errors summed over pixels and images? It is their mean.",
-    }
-    for decibels, message in known.items():
-        require(not close(ten, decibels), f"at an error of 0.1 per pixel it is {decibels:.3g}, not 10: {message}")
-    require(close(ten, 10), f"at an error of 0.1 per pixel it is {ten:.4g}, not 10.")
-    half = torch.ones(8, 8)
-    half[4:] = 5
-    by_image = value(x + 0.1 * torch.tensor([1, 5]).view(2, 1, 1, 1))  # errors 0.01 and 0.25: 0.13 together
-    by_pixel = value(x + 0.1 * half)
-    require(not close(by_image, 13.0103), "it averages the decibels of single images: average the errors first.")
-    for parts, result in (("images", by_image), ("pixels", by_pixel)):
-        require(
-            close(result, 8.86057),
-            f"half the {parts} with errors of 0.01, half with 0.25, make 8.861 dB together; yours says {result:.4g}.",
-        )
-    out = value(x + 1)
-    require(abs(out) < 1e-3, f"every pixel off by 1 is 0 dB; yours says {out:.4g}. Is something clipped?")
-    try:
-        same = value(x)
-    except (ValueError, ZeroDivisionError) as error:
-        raise Wrong(f"two equal images stop it ({error}); their PSNR is infinite.") from error
-    require(same == float("inf"), f"two equal images have infinitely many decibels; yours says {same:.4g}.")
+        tensor = torch.is_tensor(result)
+        require(not tensor, f"{what} it returns a tensor of the shape {tensor and tuple(result.shape)}, not a float.")
+        result = require_number(result, f"{what} what it returns")
+        require_same(float(result), metrics.psnr(x_hat, x), f"{what} the PSNR")
 
 
-def linear_denoiser(x_noisy, x_clean):
-    """The best linear map with intercept from noisy to clean images, by least squares.
-
-    x_noisy, x_clean: (n, 1, height, width). Returns weight (pixels, pixels) and bias (pixels,):
-    x_noisy.flatten(1) @ weight + bias is the estimate of x_clean.flatten(1).
-    """
-    inputs, targets = x_noisy.flatten(1), x_clean.flatten(1)
-    mean_in, mean_out = inputs.mean(dim=0), targets.mean(dim=0)
-    centred = inputs - mean_in
-    weight = torch.linalg.solve(centred.T @ centred, centred.T @ (targets - mean_out))
-    return weight, mean_out - mean_in @ weight
+@decibels.mistake("better images have fewer decibels. Mind the sign.")
+def wrong_sign(x_hat, x):
+    return 10 * torch.tensor(metrics.mse(x_hat, x)).log10().item()
 
 
-@check(
+@decibels.mistake("it has the natural logarithm; take the one to base 10.")
+def ten_natural_logarithms(x_hat, x):
+    return -10 * torch.tensor(metrics.mse(x_hat, x)).log().item()
+
+
+@decibels.mistake("it is twice as much as asked: the factor 20 belongs to the root of the squared error.")
+def twenty(x_hat, x):
+    return -20 * torch.tensor(metrics.mse(x_hat, x)).log10().item()
+
+
+@decibels.mistake("that is in bel; a bel is ten decibels.")
+def bel(x_hat, x):
+    return -torch.tensor(metrics.mse(x_hat, x)).log10().item()
+
+
+@decibels.mistake("pixels run to 1 here, not to 255.")
+def peak_of_bytes(x_hat, x):
+    return 10 * (255**2 / (x_hat - x).square().mean()).log10().item()
+
+
+@decibels.mistake("it compares with the brightest pixel of x; pixels run to 1, always.")
+def peak_of_x(x_hat, x):
+    return 10 * (x.max() ** 2 / (x_hat - x).square().mean()).log10().item()
+
+
+@decibels.mistake("it compares with the range of pixels in x; pixels run to 1, always.")
+def range_of_x(x_hat, x):
+    return 10 * ((x.max() - x.min()) ** 2 / (x_hat - x).square().mean()).log10().item()
+
+
+@decibels.mistake("squared errors are summed over the pixels; take their mean.")
+def error_of_an_image(x_hat, x):
+    return -10 * squared_error(x_hat, x).mean().log10().item()
+
+
+@decibels.mistake("it averages the decibels of single images. Average the errors first.")
+def averaged_over_images(x_hat, x):
+    return -10 * (x_hat - x).square().flatten(1).mean(1).log10().mean().item()
+
+
+@decibels.mistake(
+    "equal images have infinitely many decibels: add nothing to the error, and name no number of your own."
+)
+def small_number_added(x_hat, x):
+    return -10 * math.log10(metrics.mse(x_hat, x) + 1e-10)
+
+
+@decibels.mistake("two equal images stop it: their error is 0, and math.log10 does not take 0.")
+def logarithm_of_0(x_hat, x):
+    return -10 * math.log10(metrics.mse(x_hat, x))
+
+
+@decibels.mistake("pixels of x_hat beyond [0, 1] are clipped first; they are errors, too.")
+def clips_first(x_hat, x):
+    return metrics.psnr(x_hat.clamp(0, 1), x)
+
+
+@decibels.mistake("it returns one number for each image; one for all of them is wanted.")
+def one_for_each_image(x_hat, x):
+    return -10 * (x_hat - x).square().flatten(1).mean(1).log10()
+
+
+# 2.4 linear_denoiser
+
+linear = Exercise(
     "2.4",
-    linear_denoiser,
+    models.linear_denoiser,
     hints=(
         "Subtract their means from inputs and targets. What is left is a least squares problem without intercept.",
         "With A the centred inputs and B the centred targets, the weight W solves AᵀA W = AᵀB: torch.linalg.solve.",
         "The bias puts the means back: the mean input has to give the mean target.",
     ),
 )
-def _linear_denoiser(answer):
-    clean = torch.rand(200, 1, 2, 3) @ torch.tensor([[1.0, 0.8, 0.1], [0.0, 0.5, 0.7], [0.2, 0.0, 0.6]])
-    noisy = 0.4 + 0.8 * clean + torch.linspace(0.2, 0.7, 6).view(2, 3) * torch.randn_like(clean)
-
-    def fit(noisy, clean):
-        result = call(answer, noisy, clean)
-        require(isinstance(result, (tuple, list)) and len(result) == 2, "two things are wanted: return weight, bias.")
-        for value, name, shape in zip(result, ("weight", "bias"), ((6, 6), (6,))):
-            require_tensor(value, shape, f"the {name} for images of 2×3")
-            require(value.dtype == noisy.dtype, f"the {name} is {value.dtype}, the images are {noisy.dtype}.")
-            require(not value.requires_grad, f"the {name} still carries a gradient: detach it.")
-        return result[0].double(), result[1].double()
-
-    x, y = noisy.flatten(1).double(), clean.flatten(1).double()
-
-    def best(inputs, targets, intercept=1):
-        inputs = torch.cat([inputs, torch.ones(len(inputs), intercept)], dim=1)
-        return torch.linalg.lstsq(inputs, targets).solution
-
-    def same(a, b):
-        return torch.allclose(a, b, rtol=1e-3, atol=2e-3)
-
-    weight, bias = fit(noisy, clean)
-    wanted_weight, wanted_bias = best(x, y).split([6, 1])
-    right = same(weight, wanted_weight)
-    require(weight.isfinite().all() and bias.isfinite().all(), "weight or bias holds nan or infinity.")
-    require(not same(weight, torch.eye(6).to(x)), "the weight is the identity: is the target the same as the input?")
-    require(bias.any(), "the bias is 0: the best line does not pass through the origin.")
-    require(not same(weight.T, wanted_weight), "the weight is transposed: the rows of pixels stand to its left.")
-    require(not same(weight, best(y, x)[:6]), "it predicts the noisy images from the clean ones: swap them.")
-    require((weight - weight.diag().diag()).abs().max() > 0.02, "every pixel is estimated from itself alone: use all.")
-    require(not same(weight, best(x, y, 0)), "the weight is that of a fit through the origin: centre first.")
-    require(
-        not right or same(bias, wanted_bias[0]),
-        "the weight is right; the bias is not. The mean input should give the mean target.",
-    )
-    error = (x @ weight + bias - y).square().mean().item()
-    least = (x @ wanted_weight + wanted_bias - y).square().mean().item()
-    require(error < 1.001 * least, f"its squared error is {error:.4g}; the best linear map makes {least:.4g}.")
-    require(right, "its squared error is almost the least, but the weights are not the best. Is something added?")
-    clean[..., 0, 0] = 0
-    weight, _ = fit(noisy, clean)
-    require(
-        same(weight, best(x, clean.flatten(1).double())[:6]),
-        "it goes wrong where a pixel is black in all clean images, as corners are. Is something divided by its spread?",
-    )
 
 
-def denoising_loss(denoise, x_clean, corrupt):
-    """Squared error per image between the clean images and what is made of damaged ones, batch mean.
+@linear.check
+def _(answer):
+    for n, height, width, black in ((200, 2, 3, 0), (300, 4, 5, 2), (50, 1, 7, 0)):
+        pixels = height * width
+        mix = (torch.eye(pixels) + 0.5 * torch.rand(pixels, pixels)) / (1 + pixels / 8)  # no pixel is like another
+        clean = torch.rand(n, pixels) @ mix
+        clean[:, :black] = 0  # as corners are
+        noise = torch.linspace(0.2, 0.7, pixels) * torch.randn(n, pixels)
+        noisy = torch.linspace(0.1, 0.5, pixels) + 0.8 * clean + noise
+        noisy, clean = (x.view(n, 1, height, width).to(default_device()) for x in (noisy, clean))
+        result, right = call(answer, noisy, clean), models.linear_denoiser(noisy, clean)
+        require_several(result, ("weight", "bias"))
+        on = f"of {n} images of {height}×{width}" + (", some pixels black in all clean ones," if black else "")
+        for value, wanted, name in zip(result, right, ("weight", "bias")):
+            require_tensor(value, wanted.shape, f"the {name} {on}", device=noisy.device)
+            require(not value.requires_grad, f"the {name} carries a gradient; nothing here is trained.")
+            require_same(value, wanted, f"the {name} {on}", rtol=1e-3, atol=1e-3)
 
-    denoise, corrupt: functions of images. x_clean: (batch, 1, 28, 28) in [0, 1]. Returns a scalar.
-    """
-    x_noisy = corrupt(x_clean)
-    return squared_error(denoise(x_noisy), x_clean).mean()
+
+def least_squares(x_noisy, x_clean):
+    """The weight of the best linear map without an intercept."""
+    return torch.linalg.lstsq(x_noisy.flatten(1), x_clean.flatten(1)).solution
 
 
-@check(
+@linear.mistake("the bias is 0, but the best line does not pass through the origin.")
+def no_intercept(x_noisy, x_clean):
+    weight = least_squares(x_noisy, x_clean)
+    return weight, torch.zeros_like(weight[0])
+
+
+@linear.mistake("the weight is that of a fit through the origin. Centre before you fit.")
+def intercept_afterwards(x_noisy, x_clean):
+    weight = least_squares(x_noisy, x_clean)
+    return weight, (x_clean.flatten(1) - x_noisy.flatten(1) @ weight).mean(0)
+
+
+@linear.mistake("the weight is transposed: rows of pixels stand to its left.")
+def transposed(x_noisy, x_clean):
+    weight, bias = models.linear_denoiser(x_noisy, x_clean)
+    return weight.T, bias
+
+
+@linear.mistake("it predicts the noisy images from the clean ones.")
+def swapped(x_noisy, x_clean):
+    return models.linear_denoiser(x_clean, x_noisy)
+
+
+@linear.mistake("the weight is right; the bias is not. What should the mean input give?")
+def bias_is_the_mean(x_noisy, x_clean):
+    return models.linear_denoiser(x_noisy, x_clean)[0], x_clean.flatten(1).mean(0)
+
+
+@linear.mistake("it gives the noisy images back as they are: the weight is the identity.")
+def noisy_as_the_target(x_noisy, x_clean):
+    return models.linear_denoiser(x_noisy, x_noisy)
+
+
+@linear.mistake("it estimates every pixel from itself alone. The best estimate uses all pixels.")
+def every_pixel_for_itself(x_noisy, x_clean):
+    a, b = x_noisy.flatten(1), x_clean.flatten(1)
+    a, b, mean_in, mean_out = a - a.mean(0), b - b.mean(0), a.mean(0), b.mean(0)
+    slope = (a * b).sum(0) / a.square().sum(0)
+    return slope.diag(), mean_out - slope * mean_in
+
+
+@linear.mistake("one mean is subtracted from all pixels. Each pixel has a mean of its own, over the images.")
+def one_mean_for_all_pixels(x_noisy, x_clean):
+    a, b = x_noisy.flatten(1), x_clean.flatten(1)
+    weight = torch.linalg.lstsq(a - a.mean(), b - b.mean()).solution
+    return weight, b.mean() - a.mean() * weight.sum(0)
+
+
+@linear.mistake("it is the covariance of noisy and clean pixels. That of the noisy ones with each other is left out.")
+def covariance_alone(x_noisy, x_clean):
+    a, b = x_noisy.flatten(1), x_clean.flatten(1)
+    weight = (a - a.mean(0)).T @ (b - b.mean(0)) / len(a)
+    return weight, b.mean(0) - a.mean(0) @ weight
+
+
+@linear.mistake("it shrinks the weights, as ridge regression does. Is something added to AᵀA?")
+def ridge(x_noisy, x_clean):
+    a, b = x_noisy.flatten(1), x_clean.flatten(1)
+    centred = a - a.mean(0)
+    weight = torch.linalg.solve(centred.T @ centred + torch.eye(a.shape[1], device=a.device), centred.T @ b)
+    return weight, b.mean(0) - a.mean(0) @ weight
+
+
+@linear.mistake("it fails where a pixel is black in all clean images. Is something divided by its standard deviation?")
+def standardised(x_noisy, x_clean):
+    scale = x_clean.std(0)
+    weight, bias = models.linear_denoiser(x_noisy, x_clean / scale)
+    return weight * scale.flatten(), bias * scale.flatten()
+
+
+# 2.5 denoising_loss
+
+loss = Exercise(
     "2.5",
-    denoising_loss,
+    losses.denoising_loss,
     hints=(
         "Which loss would a model have that returns its input untouched? Which should it have?",
         "The noisy image is the input. What is the target?",
     ),
 )
-def _denoising_loss(answer):
-    x = (torch.rand(3, 1, 28, 28) - 0.5).clamp(min=0)  # half of it black
-    calls = []
-
-    def brighter(x):
-        calls.append(x)
-        return x + (0.25 + 0.1 * len(calls))  # other damage at every call
-
-    def loss(denoise, x):
-        calls.clear()
-        result = call(lambda x: answer(denoise, x, brighter), x)
-        require_tensor(result, (), f"the loss of a batch of {len(x)}")
-        require(calls, "the images are never damaged: call corrupt.")
-        require(len(calls) == 1, f"corrupt is called {len(calls)} times for one loss: damage once, keep the result.")
-        require(torch.equal(calls[0], x), "corrupt is given something else than the clean images.")
-        return result.item()
-
-    seen = []
-    untouched = loss(lambda x: (seen.append(x), x)[1], x)
-    require(
-        abs(untouched) > 1e-6,
-        "a model that returns the noisy image untouched has a loss of 0. What is it compared with?",
-        Bug,
-    )
-    require(len(seen) == 1, f"the model is called {len(seen)} times for one loss.")
-    require(close(seen[0], x + 0.35), "the model is shown something else than the damaged images.")
-    cost = 784 * 0.35**2
-    require(not close(untouched * 784, cost), "it is 784 times too small: sum over pixels, average over images.")
-    require(not close(untouched, 3 * cost), "it is 3 times too large for three images: average over the batch.")
-    require(
-        close(untouched, cost),
-        f"0.35 too much in every pixel, left as it is, costs 784 · 0.35² = {cost:.4g}; yours says {untouched:.4g}.",
-    )
-    perfect = loss(lambda x: x - 0.35, x)
-    require(abs(perfect) < 1e-6, f"a model that removes all of the noise has the loss {perfect:.4g}, not 0.")
-    bright = loss(lambda x: x + 1.65, x[:1])
-    require(close(bright, 784 * 4), f"2 too much in every pixel costs 784 · 2² = 3136; yours says {bright:.4g}.")
-    scale = torch.tensor(0.5, requires_grad=True)
-    result = answer(lambda x: scale * x, x, brighter)
-    require(result.requires_grad, "the loss is cut off from the model: is there a detach, an item() or a no_grad?")
-    require(scale.grad is None, "it calls backward: that is for the training loop to do.")
 
 
-def better_denoiser():
-    """Which has the smaller error on new MNIST images with noise of sigma = 0.3?
+class Watched(nn.Module):
+    """A network that keeps what it is shown."""
 
-    "linear": the best linear map, found by solving one system of equations.
-    "autoencoder": the dense autoencoder with 32 numbers in its bottleneck, trained to denoise for four epochs.
-    "same": they differ by less than a tenth of a decibel.
-    """
-    return "linear"
+    def __init__(self, *layers):
+        super().__init__()
+        self.network, self.shown = nn.Sequential(*layers), []
+
+    def forward(self, x):
+        """What the network makes of x."""
+        self.shown.append(x.detach().clone())
+        return self.network(x)
 
 
-@check(
+class Contrast(Watched):
+    """A corruption, another one in every call, that leads beyond [0, 1]."""
+
+    def forward(self, x):
+        """Images with more contrast."""
+        return 1.5 * super().forward(x) - 0.1 * len(self.shown)
+
+
+@loss.check
+def _(answer):
+    layers = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.4))
+    real = Watched(layers, nn.Conv2d(6, 1, 5, padding=2), nn.Sigmoid())
+    for n, network, what in (
+        (3, Watched().eval(), "and a model that returns its input untouched"),
+        (3, real.train(), "and a network in training mode, with batch norm and dropout"),
+        (5, copy.deepcopy(real).eval(), "and a network in evaluation mode"),
+        (1, copy.deepcopy(real).eval(), "and a network in evaluation mode"),
+    ):
+        x = (torch.rand(n, 1, 28, 28) - 0.4).clamp(min=0) * torch.linspace(0.5, 1.6, n).view(n, 1, 1, 1)
+        x, network, what = x.to(default_device()), network.to(default_device()), f"with {n} images {what},"
+        twin, corrupt = copy.deepcopy(network), Contrast()
+        with torch.random.fork_rng():
+            torch.manual_seed(n)
+            right = losses.denoising_loss(twin, x, Contrast())
+        with torch.random.fork_rng():
+            torch.manual_seed(n)  # the same dropout
+            result = call(answer, network, x, corrupt, sampled=n == 3)
+        for function, given in (("corrupt", corrupt.shown), ("the model", network.shown)):
+            observe(len(given))
+            require(len(given) == 1, f"{what} {function} is called {len(given)} times for one loss.")
+        require_same(corrupt.shown[0], x, f"{what} what corrupt is given")
+        require_same(network.shown[0], twin.shown[0], f"{what} what the model is shown")
+        require_tensor(result, (), f"{what} the loss", device=x.device)
+        require_same(result, right, f"{what} the loss")
+        weights, right_weights = (dict(net.named_parameters()) for net in (network, twin))
+        require_same_gradients(result, right, weights, f"{what} the loss", right_weights)
+    result = call(answer, torch.sqrt, torch.rand(2, 1, 28, 28, device=x.device), torch.square)
+    require_same(result, torch.tensor(0.0), "with two functions, one of which undoes the other, the loss", atol=1e-3)
+
+
+@loss.given("a model that returns the noisy image untouched has a loss of 0.")
+def the_bug_itself(denoise, x_clean, corrupt):
+    x = corrupt(x_clean)
+    x_hat = denoise(x)
+    return squared_error(x_hat, x).mean()
+
+
+@loss.mistake("for one loss the images are corrupted twice, and not in the same way.")
+def corrupts_twice(denoise, x_clean, corrupt):
+    return squared_error(denoise(corrupt(x_clean)), corrupt(x_clean)).mean()
+
+
+@loss.mistake("the corruption that is given has no part in the loss: corrupt is never called.")
+def ignores_corrupt(denoise, x_clean, corrupt):
+    return squared_error(denoise(x_clean), x_clean).mean()
+
+
+@loss.mistake("the model is shown the clean images.")
+def the_other_way_round(denoise, x_clean, corrupt):
+    return squared_error(denoise(x_clean), corrupt(x_clean)).mean()
+
+
+@loss.mistake("the loss is hundreds of times too small: it is averaged over the pixels as well as over the images.")
+def averages_over_pixels(denoise, x_clean, corrupt):
+    return F.mse_loss(denoise(corrupt(x_clean)), x_clean)
+
+
+@loss.mistake("the loss grows with the batch: the images are added up, not averaged.")
+def sums_the_batch(denoise, x_clean, corrupt):
+    return squared_error(denoise(corrupt(x_clean)), x_clean).sum()
+
+
+@loss.mistake("it is a loss for each image; the mean over the batch is wanted.")
+def keeps_the_batch(denoise, x_clean, corrupt):
+    return squared_error(denoise(corrupt(x_clean)), x_clean)
+
+
+@loss.mistake("a pixel that is twice as wrong costs only twice as much.")
+def absolute(denoise, x_clean, corrupt):
+    return (denoise(corrupt(x_clean)) - x_clean).abs().sum() / len(x_clean)
+
+
+@loss.mistake("a model that returns clean images has a loss: it would have to return the noise.")
+def predicts_the_noise(denoise, x_clean, corrupt):
+    x = corrupt(x_clean)
+    return squared_error(denoise(x), x - x_clean).mean()
+
+
+@loss.mistake("pixels that the model puts beyond [0, 1] cost too little, and it is never told to bring them back.")
+def clips_the_output(denoise, x_clean, corrupt):
+    return squared_error(denoise(corrupt(x_clean)).clamp(0, 1), x_clean).mean()
+
+
+@loss.mistake("no gradient reaches the model: it could not learn from this loss.")
+def detached(denoise, x_clean, corrupt):
+    return squared_error(denoise(corrupt(x_clean)).detach(), x_clean).mean()
+
+
+# 2.6 linear or autoencoder?
+
+prediction(
     "2.6",
-    better_denoiser,
+    answer="linear",
+    replies={
+        "autoencoder": "it can bend where the linear map cannot; but run on and compare the decibels.",
+        "same": "the two differ by more than a decibel. Run on and see which way.",
+    },
     hints=(
         "How well does the autoencoder of lesson 1 reconstruct images that have no noise at all? In decibels?",
         "What a bottleneck of 32 numbers cannot carry is lost, noise or no noise.",
     ),
-    prediction=True,
 )
-def _better_denoiser(answer):
-    choice = require_choice(answer, "linear", "autoencoder", "same")
-    require(choice != "autoencoder", "it can bend where the linear map cannot; but run on and compare the decibels.")
-    require(choice != "same", "the two differ by more than a decibel. Run on and see which way.")

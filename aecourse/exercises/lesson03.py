@@ -1,159 +1,212 @@
-"""Checks of lesson 3."""
+"""Exercises of lesson 3."""
 
 import copy
-from numbers import Integral, Real
+import math
+from numbers import Integral
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from aecourse import models
+from aecourse import metrics, models
 from aecourse.data import to_float
 from aecourse.exercises.checks import (
-    Bug,
+    Exercise,
     call,
-    check,
-    close,
+    computed,
+    observe,
+    prediction,
     require,
-    require_choice,
-    require_gradients,
+    require_number,
+    require_same,
+    require_same_gradients,
     require_tensor,
 )
 from aecourse.losses import squared_error
+from aecourse.training import default_device
 
 
-def conv_output_size(size, kernel, stride=1, padding=0):
-    """Height (or width) of a convolution's output.
-
-    size: of the input, in pixels. kernel, stride, padding: as nn.Conv2d has them. Returns an int.
-    """
-    return (size + 2 * padding - kernel) // stride + 1
-
-
-def transposed_output_size(size, kernel, stride=1, padding=0, output_padding=0):
-    """Height (or width) of a transposed convolution's output.
-
-    size: of the input, in pixels. The others: as nn.ConvTranspose2d has them. Returns an int.
-    """
-    return (size - 1) * stride + kernel - 2 * padding + output_padding
+def require_whole_numbers(answer, solution, cases):
+    """Hold an answer against the solution. cases: dictionaries of inputs, the first of which goes without its name."""
+    given, numbers = copy.deepcopy(cases), []
+    for first, *named in (case.items() for case in given):
+        what = "for " + ", ".join(f"{name} {value}" for name, value in (first, *named)) + " what it returns"
+        result = call(answer, first[1], **dict(named), sampled=True)  # a layer, made to look at it, draws weights
+        numbers.append((require_number(result, what, Integral), what))
+    observe([int(number) for number, _ in numbers])
+    require(given == cases, "it changes the list that it is given.")
+    for (number, what), case in zip(numbers, cases):
+        require_same(number, solution(**case), what)
 
 
-def _require_int(result, what):
-    require(result is not None, f"{what} is None. Is there a return?")
-    require(isinstance(result, Integral), f"{what} is {result!r}; a whole number (int) is wanted.")
+def sizes(*cases):
+    """Inputs of 3.1 and 3.2 as dictionaries."""
+    return [dict(zip(("size", "kernel", "stride", "padding", "output_padding"), case)) for case in cases]
 
 
-@check(
+def register(exercise, mistakes, wrap=lambda answer: answer):
+    """Mistakes of one line each. mistakes: a dictionary, message → answer, or what wrap makes an answer of."""
+    for message, mistake in mistakes.items():
+        answer = wrap(mistake)
+        answer.__name__ = message
+        exercise.mistake(message)(answer)
+
+
+def of_size(formula):
+    """An answer to 3.1 or 3.2 from a formula for size n, kernel k, stride s, padding p, output_padding o."""
+    return lambda size, kernel, stride=1, padding=0, output_padding=0: formula(
+        size, kernel, stride, padding, output_padding
+    )
+
+
+# 3.1 conv_output_size
+
+down = Exercise(
     "3.1",
-    conv_output_size,
+    models.conv_output_size,
     hints=(
-        "Pad the row on both sides. How many places are there at which the whole kernel still fits?",
-        "The first place is 0, the last is size + 2·padding − kernel. Every stride-th of them gives a pixel.",
+        "Pad the row on both sides. At how many positions does the whole kernel still fit?",
+        "The first position is 0, the last is size + 2·padding − kernel. Every stride-th of them gives a pixel.",
         "If the last step does not fit, it is left out: the division rounds down (// in Python).",
     ),
 )
-def _conv_output_size(answer):
-    cases = (
-        ((5, 3), "a kernel of 3 fits into 5 pixels at 3 places; you count {0}."),
-        ((5, 1), "a kernel of 1 fits at each of 5 pixels; you count {0}."),
-        ((28, 3, 1, 1), "28 pixels, kernel 3, padding 1 on both sides give 28; you say {0}."),
-        ((9, 3, 3), "a kernel of 3 that moves 3 pixels at a time fits into 9 pixels at 3 places; you count {0}."),
-        (
-            (10, 3, 3),
-            "a kernel of 3 that moves 3 pixels at a time: the tenth pixel makes no fourth place. You count {0}.",
+
+
+@down.check
+def _(answer):
+    simple = (5, 3), (5, 1), (9, 3, 3), (10, 3, 3), (28, 3, 1, 1), (28, 3, 2, 1), (28, 4, 2, 1), (27, 3, 2, 1)
+    others = [(size, 5, 3, 2) for size in range(6, 33)] + [(40, 7, 4, 3), (13, 6, 4, 1), (12, 5, 2, 0), (300, 11, 5)]
+    require_whole_numbers(answer, models.conv_output_size, sizes(*simple, *others))
+
+
+register(
+    down,
+    {
+        "it counts steps; the first position of the kernel is a pixel, too.": lambda n, k, s, p, o: (
+            (n + 2 * p - k) // s
         ),
-        ((28, 4, 2, 1), "28 pixels, padding 1 on both sides: a kernel of 4 with stride 2 fits 14 times, not {0}."),
-        ((28, 3, 2, 1), "28 pixels, kernel 3, stride 2, padding 1 give 14, not {0}. A last, half step is left out."),
-        ((7, 3, 2, 1), "7 pixels, kernel 3, stride 2, padding 1 give 4; you say {0}: an odd size, too."),
-    )
-    for arguments, message in cases:
-        result = answer(*arguments)  # not by call: to make an nn.Conv2d and look is an answer, and draws weights
-        _require_int(result, f"the output size for {arguments}")
-        require(result == conv_output_size(*arguments), message.format(result))
-    for size in range(6, 33):
-        for kernel, stride, padding in ((1, 1, 0), (3, 2, 1), (4, 3, 0), (5, 2, 2), (6, 4, 1)):
-            expected = nn.Conv2d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, size, size)).shape[-1]
-            result = answer(size, kernel=kernel, stride=stride, padding=padding)
-            require(
-                result == expected,
-                f"nn.Conv2d makes {expected} of {size} pixels at kernel {kernel}, stride {stride}, padding {padding}; "
-                f"you say {result}.",
-            )
+        "the kernel hangs over the edge; the whole of it has to fit.": lambda n, k, s, p, o: (n + 2 * p) // s + 1,
+        "kernel and padding change the size as well.": lambda n, k, s, p, o: n // s,
+        "it is right for one kernel size only.": lambda n, k, s, p, o: (n + 2 * p - 3) // s + 1,
+        "padding is counted on one side; it is added on both.": lambda n, k, s, p, o: (n + p - k) // s + 1,
+        "padding is left out.": lambda n, k, s, p, o: (n - k) // s + 1,
+        "the stride is left out: not every position is visited.": lambda n, k, s, p, o: n + 2 * p - k + 1,
+        "with a stride above 1 the first position gets lost.": lambda n, k, s, p, o: (n + 2 * p - k + 1) // s,
+        "a last step that does not fit is counted.": lambda n, k, s, p, o: math.ceil((n + 2 * p - k) / s) + 1,
+        "does it round to the nearest? What does not fit is left out.": lambda n, k, s, p, o: (
+            round((n + 2 * p - k) / s) + 1
+        ),
+        "padding is added after the division by the stride.": lambda n, k, s, p, o: (n - k) // s + 2 * p + 1,
+        "a size is a whole number. What of a last step that does not fit?": lambda n, k, s, p, o: (
+            (n + 2 * p - k) / s + 1
+        ),
+        "a stride of 2 does not always halve the size, rounded down.": lambda n, k, s, p, o: (
+            n // 2 if s == 2 else (n + 2 * p - k) // s + 1
+        ),
+        "a padding above 1 counts as if it were 1.": lambda n, k, s, p, o: (n + 2 * bool(p) - k) // s + 1,
+    },
+    of_size,
+)
 
+# 3.2 transposed_output_size
 
-@check(
+up = Exercise(
     "3.2",
-    transposed_output_size,
+    models.transposed_output_size,
     hints=(
         "Each input pixel stamps one kernel into the output; the next stamp lies stride pixels further on.",
         "The last of size stamps begins at (size − 1)·stride and ends kernel pixels later.",
         "Here padding cuts off pixels, on both sides; output_padding adds some, on one side.",
     ),
 )
-def _transposed_output_size(answer):
-    cases = (
-        ((1, 3, 2), "a single pixel stamps one kernel of 3 pixels; you say {0}."),
-        ((4, 3, 1), "4 stamps of 3 pixels, each one pixel further, cover 6; you say {0}."),
-        ((4, 3, 2), "4 stamps of 3 pixels, each two pixels further, cover 9; you say {0}."),
-        ((4, 3, 2, 1), "4 stamps cover 9 pixels, and padding 1 cuts one off on both sides: 7, not {0}."),
-        ((7, 3, 2, 1, 1), "7 pixels become 13 at output_padding 0, so 14 at output_padding 1; you say {0}."),
-    )
-    for arguments, message in cases:
-        result = answer(*arguments)  # not by call, as in 3.1
-        _require_int(result, f"the output size for {arguments}")
-        require(result == transposed_output_size(*arguments), message.format(result))
-    for size in range(2, 20):
-        for kernel, stride, padding, extra in ((2, 2, 0, 0), (3, 2, 1, 1), (5, 3, 2, 2), (6, 4, 1, 3), (3, 1, 1, 0)):
-            layer = nn.ConvTranspose2d(1, 1, kernel, stride, padding, extra)
-            expected = layer(torch.zeros(1, 1, size, size)).shape[-1]
-            result = answer(size, kernel=kernel, stride=stride, padding=padding, output_padding=extra)
-            require(
-                result == expected,
-                f"nn.ConvTranspose2d makes {expected} of {size} pixels at kernel {kernel}, stride {stride}, "
-                f"padding {padding}, output_padding {extra}; you say {result}.",
-            )
 
 
-def receptive_field(layers):
-    """How many input pixels, along one side, one output pixel depends on.
-
-    layers: a list of (kernel, stride), from the input on. Returns an int.
-    """
-    field, step = 1, 1
-    for kernel, stride in layers:
-        field += (kernel - 1) * step
-        step *= stride
-    return field
+@up.check
+def _(answer):
+    simple = (1, 3, 2), (4, 3), (4, 3, 2), (4, 3, 2, 1), (7, 3, 2, 1, 1), (14, 3, 2, 1, 1)
+    others = [(size, 5, 3, 1, 2) for size in range(2, 20)] + [(9, 6, 4, 2, 3), (11, 2, 2), (8, 7, 3, 2), (90, 11, 5)]
+    require_whole_numbers(answer, models.transposed_output_size, sizes(*simple, *others))
 
 
-@check(
+register(
+    up,
+    {
+        "that is a convolution's size; this layer makes images larger.": lambda n, k, s, p, o: (
+            (n + 2 * p - k) // s + 1 + o
+        ),
+        "between the stamps there is one step less than there are stamps.": lambda n, k, s, p, o: n * s + k - 2 * p + o,
+        "the kernel is left out: even one pixel stamps a whole one.": lambda n, k, s, p, o: (n - 1) * s - 2 * p + o + 1,
+        "size times stride is right for some kernels and paddings only.": lambda n, k, s, p, o: n * s,
+        "it lays the stamps side by side; they may overlap.": lambda n, k, s, p, o: n * k - 2 * p + o,
+        "the stride is left out.": lambda n, k, s, p, o: n - 1 + k - 2 * p + o,
+        "padding is cut off on one side; it is cut off on both.": lambda n, k, s, p, o: (n - 1) * s + k - p + o,
+        "padding makes it larger; here it cuts pixels off.": lambda n, k, s, p, o: (n - 1) * s + k + 2 * p + o,
+        "padding is left out.": lambda n, k, s, p, o: (n - 1) * s + k + o,
+        "output_padding is added on one side only, not on both.": lambda n, k, s, p, o: (n - 1) * s + k - 2 * p + 2 * o,
+        "output_padding is left out.": lambda n, k, s, p, o: (n - 1) * s + k - 2 * p,
+        "output_padding is subtracted; it leaves more pixels.": lambda n, k, s, p, o: (n - 1) * s + k - 2 * p - o,
+        "an output_padding above 1 counts as if it were 1.": lambda n, k, s, p, o: (n - 1) * s + k - 2 * p + bool(o),
+    },
+    of_size,
+)
+
+# 3.3 receptive_field
+
+field = Exercise(
     "3.3",
-    receptive_field,
+    models.receptive_field,
     hints=(
         "One layer of kernel k sees k pixels. A second of kernel 3 adds two of its pixels. How far apart are they?",
         "Two neighbours of a feature map lie as far apart in the image as all strides before it multiply to.",
         "Go through the layers with two numbers: the field so far, and the step between neighbours.",
     ),
 )
-def _receptive_field(answer):
-    cases = (
-        ([(5, 1)], "one layer with kernel 5 sees 5 pixels; you say {0}."),
-        ([(5, 2)], "one layer with kernel 5 sees 5 pixels, whatever its stride; you say {0}."),
-        ([(3, 1), (3, 1)], "two layers with kernel 3 and stride 1 see 5 pixels; you say {0}."),
-        ([(3, 1), (3, 2)], "the stride of the last layer moves its outputs apart, it sees nothing new: 5, not {0}."),
-        ([(3, 2), (3, 1)], "behind a stride of 2, two more neighbours are 4 more pixels: 7, not {0}."),
-        ([(3, 2), (3, 2), (3, 2)], "three layers with kernel 3 and stride 2 see 15 pixels, not {0}: strides multiply."),
-        ([(4, 2), (4, 2)], "two layers with kernel 4 and stride 2 see 10 pixels, not {0}: a kernel can be even."),
-        ([(7, 2), (3, 3), (1, 1), (5, 1)], "kernels 7, 3, 1, 5 with strides 2, 3, 1, 1 see 35 pixels; you say {0}."),
-    )
-    for layers, message in cases:
-        given = list(layers)
-        result = answer(given)  # not by call, as in 3.1
-        require(given == layers, "it changes the list that it is given.")
-        _require_int(result, f"the receptive field of {layers}")
-        require(result == receptive_field(layers), message.format(result))
 
 
-@check(
+@field.check
+def _(answer):  # no kernel smaller than its stride but in the last layer: pixels in between would be seen by nobody
+    lists = [[(5, 1)], [(5, 2)], [(3, 1)] * 2, [(3, 1), (3, 2)], [(3, 2), (3, 1)], [(3, 2)] * 3, [(4, 2)] * 2]
+    lists += [[(7, 2), (3, 3), (1, 1), (5, 1)], [(3, 1), (2, 1), (6, 2), (3, 1), (3, 3), (2, 4)], [(11, 4), (5, 1)]]
+    require_whole_numbers(answer, models.receptive_field, [{"layers": layers} for layers in lists])
+
+
+f = models.receptive_field
+
+
+def step_of(layers, combine):
+    """The field if neighbours behind some layers are as far apart as combine makes of the list of their strides."""
+    strides = [1, *(stride for _, stride in layers)]
+    return 1 + sum((kernel - 1) * combine(strides[: i + 1]) for i, (kernel, _) in enumerate(layers))
+
+
+register(
+    field,
+    {
+        "the field begins with one pixel, which sees itself.": lambda x: f(x) - 1,
+        "it counts one side of the kernel; it reaches to both.": lambda x: f([((k + 1) // 2, s) for k, s in x]),
+        "it is the same number for all layers.": lambda x: 15,
+        "a layer's own stride widens its field; only the strides before it do.": lambda x: f(
+            [half for k, s in x for half in ((1, s), (k, 1))]
+        ),
+        "each layer adds its whole kernel; one pixel of it was seen before.": lambda x: (
+            f([(k + 1, s) for k, s in x]) - 1
+        ),
+        "the kernels are multiplied; each layer adds pixels at the edge.": lambda x: math.prod(k for k, _ in x),
+        "the strides are added up. How far apart are neighbours after two of them?": lambda x: step_of(x, sum),
+        "the list begins at the input; it is read from the other end.": lambda x: f(x[::-1]),
+        "the strides are left out.": lambda x: step_of(x, lambda strides: 1),
+        "only the last stride before a layer counts; all of them should.": lambda x: step_of(
+            x, lambda strides: strides[-1]
+        ),
+        "an even kernel comes out one too large.": lambda x: f([(k // 2 * 2 + 1, s) for k, s in x]),
+        "every stride counts as if it were 2.": lambda x: f([(k, min(s, 2)) for k, s in x]),
+        "the list of layers is empty afterwards; whoever gave it needs it.": lambda x: f([x.pop(0) for _ in list(x)]),
+    },
+)
+
+# 3.4 convolutional_encoder
+
+encoder = Exercise(
     "3.4",
     models.convolutional_encoder,
     hints=(
@@ -162,202 +215,292 @@ def _receptive_field(answer):
         "nn.Flatten() makes 128·4·4 numbers of the last maps, one nn.Linear the code. Nothing comes after it.",
     ),
 )
-def _convolutional_encoder(answer):
-    model = answer(50)  # so many that some of them are negative
+
+
+@encoder.check
+def _(answer):
+    model = call(answer, 50, sampled=True)
     require(model is not None, "it returns None. Is there a return?")
     require(isinstance(model, nn.Module), f"it returns a {type(model).__name__}; a network (nn.Module) is wanted.")
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    require(
-        len(convolutions) == 3,
-        f"PyTorch finds {len(convolutions)} convolutions in it, three are wanted: is one missing, or in a plain list?",
-    )
-    table, made = ((32, 14, 14), (64, 7, 7), (128, 4, 4)), []
-
-    def compare(module, inputs, output):
-        """Refuse maps of the wrong shape where they are made, before a later layer stops at them."""
-        wanted = table[len(made) % 3]
-        made.append(tuple(output.shape[1:]))
-        require(
-            made[-1] == wanted,
-            f"convolution {len(made)} makes maps of {made[-1]}, as channels, height, width; the table has {wanted}.",
-        )
-
-    handles = [module.register_forward_hook(compare) for module in convolutions]
-    x = torch.rand(8, 1, 28, 28)
-    require_tensor(model(x[:3]), (3, 50), "the code of three images at latent_dim=50")
-    for handle in handles:
-        handle.remove()
-    call(model, x)  # the first call may draw the weights of lazy layers; from now on nothing is random
-    require(all(module.kernel_size == (3, 3) for module in convolutions), "the kernels are not all 3×3.")
-    norms = [module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    require(len(norms) == 3, f"it has {len(norms)} batch norms; one after each of the three convolutions is wanted.")
-    require(
-        sorted(norms) == [32, 64, 128],
-        f"its batch norms are for {norms} channels: one should follow each convolution.",
-    )
-    require(
-        all(module.bias is not None for module in convolutions),
-        "a convolution has no bias. Batch norm makes up for it, but the lesson counts it.",
-    )
-    reference = models.convolutional_encoder(50).eval()
-    ours, yours = models.count_parameters(reference), models.count_parameters(model)
-    require(
-        yours == ours,
-        f"it has {yours:,} parameters; three convolutions, three batch norms and one linear layer have {ours:,}.",
-    )
-    model.eval()
-    require_tensor(call(model, x[:1]), (1, 50), "the code of a batch of one")
-    require_gradients(model(x).square().sum(), model)
-
-    for theirs, mine in zip(_layers(model), _layers(reference)):
-        require(
-            theirs.weight.shape == mine.weight.shape,
-            "its layers come in another order than convolution, batch norm, and linear at the end.",
-        )
-        nn.init.normal_(theirs.weight, std=0.3)
-        nn.init.normal_(theirs.bias, std=0.3)
-        mine.load_state_dict(theirs.state_dict(), strict=False)
-    code, expected = model(100 * x), reference(100 * x)
-    low, high = code.min().item(), code.max().item()
-    require(low < -1 or high > 1, f"every number of the code lies between {low:.1f} and {high:.1f}: what squeezes it?")
-    require(low < 0, "no code is ever negative: what comes after the linear layer?")
-    gap = ((code - expected).abs().max() / expected.abs().max()).item()
-    require(
-        gap < 1e-3,
-        f"with the same weights your code differs, by up to {gap:.0%} of its largest number. "
-        "Is there batch norm and then one ReLU after each convolution, and nothing after the linear layer?",
-    )
+    x = torch.rand(3, 1, 28, 28) * torch.tensor([1, 0.3, 0.6]).view(3, 1, 1, 1)
+    x = x.to(default_device())
+    model = model.to(x.device)
+    if any(map(nn.parameter.is_lazy, model.parameters())):
+        model.eval()(x)
+    right = with_same_weights(model)
+    for training in (False, True):
+        model.train(training), right.train(training)
+        for n in (3, 1):
+            images = computed(x[:n])
+            code, wanted = call(model, images), right(images)
+            what = f"in {'training' if training else 'evaluation'} mode, with the same weights, the code of {n} images"
+            require_tensor(code, (n, 50), what, device=x.device)
+            require_same(code, wanted, what, atol=1e-4 * wanted.abs().max().item())
+            require_same_gradients(code, wanted, {"the images": images}, what)
+            gradients = torch.autograd.grad(code.square().sum(), list(model.parameters()), allow_unused=True)
+            require(all(g is not None and g.any() for g in gradients), f"{what}: some parameters get no gradient.")
+    require_tensor(answer().to(x.device).eval()(x), (3, 32), "without latent_dim, the code of 3 images")
 
 
-def _layers(model):
-    """Layers with weights, in the order in which they are used (which need not be that of their making)."""
-    used, handles = [], []
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
-            handles.append(module.register_forward_hook(lambda module, inputs, output: used.append(module)))
-    with torch.no_grad():
-        model(torch.zeros(2, 1, 28, 28))
-    for handle in handles:
-        handle.remove()
-    return used
+def with_same_weights(model):
+    """The course's encoder. Both get the same random weights, found by shape, and by what they begin with: 1 or 0.
 
-
-def reconstruction_error(model, images, batch_size=100):
-    """Mean squared error per pixel of a model's reconstructions. The model is left as it was found.
-
-    images: (n, 1, 28, 28), uint8. Returns a float.
+    Refuses a model without the weights of three convolutions, three batch norms and a linear layer; biases before
+    batch norm may be left out.
     """
-    training = model.training
-    model.eval()
-    total = 0.0
+    right = models.convolutional_encoder(50).to(default_device())
+    parameters = list(model.parameters())
+    observe(sorted(list(p.shape) for p in parameters))
+    require(parameters, "PyTorch finds no parameters in it: are its layers in a plain list?")
+    mine, theirs = (
+        sorted((p for p in m.parameters() if p.numel() > max(p.shape, default=1)), key=torch.numel)
+        for m in (model, right)
+    )
+    mine = [p.T if p.shape == (2048, 50) else p for p in mine]
+    shapes, wanted = (", ".join("×".join(map(str, p.shape)) for p in weights) for weights in (mine, theirs))
+    require(shapes == wanted, f"at latent_dim=50 its weights have the shapes {shapes or 'none'}; {wanted} are wanted.")
+    torch.manual_seed(1)
     with torch.no_grad():
-        for batch in images.split(batch_size):
-            x = to_float(batch)
-            total += squared_error(model(x), x).sum().item()
-    model.train(training)
+        pairs = list(zip(mine, theirs)) + [(p, right[-1].bias) for p in parameters if p.numel() == 50]
+        right[-1].bias.zero_()
+        for yours, ours in pairs:
+            yours.copy_(ours.normal_(std=0.3).view_as(yours))
+        for convolution, norm in zip(right[0::3], right[1:9:3]):
+            vectors = [p for p in parameters if p.numel() == norm.num_features]
+            require(
+                len(vectors) in (2, 3),
+                f"parameters with one number for each of {norm.num_features} channels: {len(vectors)}. Batch norm has "
+                "a scale and a shift, and the convolution may have a bias.",
+            )
+            norm.weight.normal_(std=2), norm.bias.normal_()
+            convolution.bias.copy_(norm.bias * (len(vectors) == 3))
+            for p in vectors:
+                p.copy_((norm.weight if (p == 1).all() else norm.bias).view_as(p))
+            for buffer in model.buffers():
+                if buffer.numel() == norm.num_features:
+                    ours = norm.running_var.uniform_(0.5, 2) if (buffer == 1).all() else norm.running_mean.normal_()
+                    buffer.copy_(ours.view_as(buffer))
+    return right
+
+
+def steps(channels=(1, 32, 64, 128), kernel=3, stride=2, padding=1, order=(0, 1, 2), averages=True):
+    """Convolution, batch norm and ReLU, in this order or another, for each two numbers of channels."""
+    layers = []
+    for a, b in zip(channels, channels[1:]):
+        norm = nn.BatchNorm2d(b, track_running_stats=averages)
+        step = nn.Conv2d(a, b, kernel, stride, padding), norm, nn.ReLU()
+        layers += [step[i] for i in order]
+    return layers
+
+
+def to_code(layers, latent_dim, features=2048):
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, latent_dim))
+
+
+def followed_by(last):
+    return lambda d=32: nn.Sequential(models.convolutional_encoder(d), last)
+
+
+def ended_by(last):
+    return nn.Sequential(*steps(), last)
+
+
+register(
+    encoder,
+    {
+        "the third convolution is missing.": lambda d=32: to_code(steps((1, 32, 64)), d, 64 * 7 * 7),
+        "the kernels are 4×4; the table has 3×3.": lambda d=32: to_code(steps(kernel=4), d, 128 * 3 * 3),
+        "the kernels are 5×5; the table has 3×3.": lambda d=32: to_code(steps(kernel=5, padding=2), d),
+        "the number of channels falls; it should rise.": lambda d=32: to_code(steps((1, 128, 64, 32)), d, 32 * 4 * 4),
+        "Conv2d takes the channels that come in first.": lambda d=32: to_code([nn.Conv2d(32, 1, 3), *steps()[1:]], d),
+        "without padding the maps become too small.": lambda d=32: to_code(steps(padding=0), d, 128 * 2 * 2),
+        "the linear layer gets another shape than its own. Which?": lambda d=32: ended_by(nn.Linear(2048, d)),
+        "the linear layer works on rows of maps: flatten them first.": lambda d=32: ended_by(nn.Linear(4, d)),
+        "averaging the last maps loses where something was.": lambda d=32: to_code([ended_by(nn.AvgPool2d(4))], d, 128),
+        "it returns feature maps; a linear layer has to make the code.": lambda d=32: nn.Sequential(*steps()),
+        "latent_dim is ignored.": lambda d=32: models.convolutional_encoder(32),
+        "there is no batch norm in it.": lambda d=32: to_code(steps(order=(0, 2)), d),
+        "batch norm is missing after the first convolution.": lambda d=32: to_code(steps()[:1] + steps()[2:], d),
+        "batch norm comes before each convolution; it should follow it.": lambda d=32: to_code(
+            [nn.BatchNorm2d(1), *steps(order=(0, 2, 1))[:-1]], d
+        ),
+        "ReLU comes before batch norm; it should follow it.": lambda d=32: to_code(steps(order=(0, 2, 1)), d),
+        "there is no ReLU in it.": lambda d=32: to_code(steps(order=(0, 1)), d),
+        "the ReLU after the last batch norm is missing.": lambda d=32: to_code(steps()[:-1], d),
+        "the code is never negative: nothing should follow the linear layer.": followed_by(nn.ReLU()),
+        "the code stays within -1 and 1: nothing should follow the linear layer.": followed_by(nn.Tanh()),
+        "it makes maps smaller by pooling; the strides should be 2.": lambda d=32: to_code(
+            [layer for i in (1, 4, 7) for layer in (*steps(stride=1)[i - 1 : i + 2], nn.MaxPool2d(2, ceil_mode=True))],
+            d,
+        ),
+        "in evaluation mode batch norm still goes by the batch.": lambda d=32: to_code(steps(averages=False), d),
+        "there is a dropout in it, which the table does not have.": lambda d=32: to_code(
+            [ended_by(nn.Dropout(0.2))], d
+        ),
+    },
+)
+
+# 3.5 reconstruction_error
+
+measure = Exercise(
+    "3.5",
+    metrics.reconstruction_error,
+    hints=(
+        "In training mode, batch norm uses the mean and variance of the batch at hand. Which line sets the mode?",
+        "model.eval() before the loop sets all parts of a model. Note first in which mode each of them was.",
+        "model.modules() yields the model and all its parts; training of each is True or False, and may be set.",
+    ),
+)
+
+
+class Moody(models.Autoencoder):
+    """Batch norm and dropout, nested, and a dropout of the model's own. Notes how many images it is given at once."""
+
+    def __init__(self, given=None):
+        super().__init__()
+        inner = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Dropout(0.3))
+        self.layers = nn.Sequential(nn.BatchNorm2d(1), inner, nn.Conv2d(2, 1, 1))
+        for norm in (self.layers[0], inner[1]):
+            norm.running_mean.fill_(0.2)
+            norm.running_var.fill_(0.5)
+        if given is not None:
+            self.layers[0].register_forward_pre_hook(lambda _, inputs: given.append(len(inputs[0])))
+
+    def encode(self, x):
+        return self.layers(F.dropout(x, 0.2, self.training))
+
+    def decode(self, z):
+        return z.sigmoid()
+
+
+@measure.check
+def _(answer):
+    images = (torch.rand(130, 1, 28, 28) * torch.linspace(40, 255, 130).view(-1, 1, 1, 1)).to(torch.uint8)
+    for mode, of_a_part in ((True, True), (False, False), (True, False), (False, True)):
+        now, parts = ("training" if training else "evaluation" for training in (mode, of_a_part))
+        how = f"for a model in {now} mode" + f", of which a part is in {parts} mode," * (mode != of_a_part)
+        given = []
+        torch.manual_seed(1)
+        model = Moody(given).train(mode)
+        model.layers[1].train(of_a_part)
+        before = copy.deepcopy(model.state_dict())
+        for inputs in ((images[::30], 2), (images[:1], 1), (images,)):
+            right = metrics.reconstruction_error(copy.deepcopy(model), *inputs)
+            given.clear()
+            result = call(answer, model, *inputs, sampled=True)  # a DataLoader draws a random number
+            observe(list(model.buffers()))
+            what = f"{how} and {len(inputs[0])} images, the error"
+            require_same(require_number(result, what), right, what)
+            same = all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+            require(same, f"{what} is right, but measuring has changed batch norm's running averages.")
+            require(torch.is_grad_enabled(), f"{what} is right, but gradients are switched off for all that follows.")
+            most, wanted = max(given, default=0), inputs[1] if len(inputs) > 1 else 100
+            require(most <= wanted, f"at a batch_size of {wanted} the model is given {most} images at once.")
+
+
+@measure.given("the error still depends on which images share a batch, and measuring still changes the model.")
+def the_bug_itself(model, images, batch_size=100):
+    total = 0.0
+    for batch in images.split(batch_size):
+        x = to_float(batch)
+        total += squared_error(model(x), x).sum().item()
     return total / images.numel()
 
 
-class _Normed(models.Autoencoder):
-    """Nothing but batch norm, with known running averages. It notes how it is called."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm = nn.BatchNorm2d(1)
-        self.norm.running_mean.fill_(0.25)
-        self.norm.running_var.fill_(4)
-        self.gradients, self.sizes = [], []
-
-    def encode(self, x):
-        self.gradients.append(torch.is_grad_enabled())
-        self.sizes.append(len(x))
-        return self.norm(x)
-
-    def decode(self, z):
-        return z
-
-
-@check(
-    "3.5",
-    reconstruction_error,
-    hints=(
-        "In training mode, batch norm uses the mean and variance of the batch at hand. Which line sets the mode?",
-        "model.eval() before the loop; model.train(mode) puts back the mode that model.training said before.",
-        "with torch.no_grad(): around the loop saves the memory that gradients would take.",
-    ),
+@measure.mistake(
+    "only the first batch is measured as it should be; the error still depends on how the others are made up."
 )
-def _reconstruction_error(answer):
-    images = torch.cat([torch.full((3, 1, 28, 28), 20), torch.full((2, 1, 28, 28), 220)]).to(torch.uint8)
-    images[:, :, 0] += 30
-    expected = reconstruction_error(_Normed(), images)
-
-    def measure(model, *batch_size):
-        given = images.clone()
-        result = answer(model, given, *batch_size)  # not by call: a DataLoader draws a random number
-        require(torch.equal(given, images), "it changes the images in place; later cells need them.")
-        require(result is not None, "it returns None. Is there a return?")
-        if torch.is_tensor(result):
-            require(result.ndim == 0, f"it returns {tuple(result.shape)} numbers; one is wanted.")
-            result = result.item()
-        require(isinstance(result, Real), f"it returns a {type(result).__name__}; a number is wanted.")
-        return result
-
-    model = _Normed().eval()
-    parts, most = measure(model, 2), max(model.sizes, default=0)
-    whole = measure(model)
-    factor = whole / expected
-    require(not close(factor, 784), "it is 784 times too large, as many as an image has pixels: an error per pixel.")
-    require(
-        not close(factor, 784 * 5), "it is too large by as many times as there are pixels in all: sum, then divide."
-    )
-    require(close(factor, 1), f"a small model makes an error of {expected:.4g} per pixel; you measure {whole:.4g}.")
-    require(
-        close(parts, whole),
-        f"five images at once give {whole:.4g}, in batches of 2, 2 and 1 {parts:.4g}: does every image count alike?",
-    )
-    require(not model.training, "a model that came in evaluation mode leaves in training mode.")
-    require(most <= 2, f"at batch_size=2 the model is given {most} images at once.")
-
-    model = _Normed().train()
-    before = copy.deepcopy(model.state_dict())
-    result = measure(model)
-    require(
-        all(torch.equal(before[name], value) for name, value in model.state_dict().items()),
-        "measuring changes the model: batch norm's running averages are others afterwards.",
-        Bug,
-    )
-    require(
-        close(result, expected),
-        f"a model in training mode gives {result:.4g}, in evaluation mode {expected:.4g}: they should be the same.",
-        Bug,
-    )
-    require(model.training, "a model that came in training mode leaves in evaluation mode. Training would go on so.")
-    require(not any(model.gradients), "gradients are recorded while measuring, which costs memory.")
+def set_back_within_the_loop(model, images, batch_size=100):
+    batches = images.split(batch_size)
+    first = metrics.reconstruction_error(model, batches[0]) * batches[0].numel()
+    return (first + sum(the_bug_itself(model, b) * b.numel() for b in batches[1:])) / images.numel()
 
 
-def after_permuting():
-    """All images have their pixels shuffled, by one fixed permutation. How does the convolutional model fare?
-
-    It is trained and tested on shuffled MNIST, beside lesson 1's dense model, with 32 numbers each.
-    "unchanged": its error is what it was, within a tenth.
-    "ahead": its error grows, and is still below the dense model's.
-    "behind": its error grows above the dense model's.
-    """
-    return "behind"
+@measure.mistake(
+    "the error is right, but a model that came in training mode, or a part of it, leaves in evaluation mode."
+)
+def never_set_back(model, images, batch_size=100):
+    return the_bug_itself(model.eval(), images, batch_size)
 
 
-@check(
+@measure.mistake("the error is right, but a model that came in evaluation mode leaves in training mode.")
+def always_trains_on(model, images, batch_size=100):
+    error = the_bug_itself(model.eval(), images, batch_size)
+    model.train()
+    return error
+
+
+@measure.mistake(
+    "the error is right, but a part that was frozen in evaluation mode, such as batch norm, leaves in training mode."
+)
+def one_mode_for_all_parts(model, images, batch_size=100):
+    training = model.training
+    error = the_bug_itself(model.eval(), images, batch_size)
+    model.train(training)
+    return error
+
+
+@measure.mistake("the error is right, but from now on nothing records gradients: training would stop with an error.")
+def gradients_off_for_good(model, images, batch_size=100):
+    torch.set_grad_enabled(False)
+    return metrics.reconstruction_error(model, images, batch_size)
+
+
+@measure.mistake("the last, smaller batch counts as much as the others.")
+def averages_the_batches(model, images, batch_size=100):
+    errors = [metrics.reconstruction_error(model, batch) for batch in images.split(batch_size)]
+    return sum(errors) / len(errors)
+
+
+def with_modes(is_set, model, images, batch_size):
+    """The buggy measurement of a copy, those parts of which are in evaluation mode for which is_set says so."""
+    twin = copy.deepcopy(model)
+    for part in twin.modules():
+        part.training &= not is_set(part)
+    return the_bug_itself(twin, images, batch_size)
+
+
+error = metrics.reconstruction_error
+register(
+    measure,
+    {
+        "the model stays as it was, but the error depends on the images that share a batch.": lambda m, x, n=100: (
+            with_modes(lambda part: False, m, x, n)
+        ),
+        "the model's own mode is right, and yet the error depends on the images that share a batch.": (
+            lambda m, x, n=100: with_modes(lambda part: isinstance(part, Moody), m, x, n)
+        ),
+        "it no longer matters which images share a batch, but the error differs from call to call.": (
+            lambda m, x, n=100: with_modes(lambda part: isinstance(part, nn.BatchNorm2d), m, x, n)
+        ),
+        "what the model does outside its layers still differs from call to call.": (
+            lambda m, x, n=100: with_modes(lambda part: not isinstance(part, Moody), m, x, n)
+        ),
+        "within a model in evaluation mode, a part in training mode still makes the error random.": (
+            lambda m, x, n=100: (error if m.training else the_bug_itself)(m, x, n)
+        ),
+        "the last, smaller batch is left out.": lambda m, x, n=100: error(m, x[: len(x) // n * n], n),
+        "it is an error per image, 784 times as large as that per pixel.": lambda m, x, n=100: error(m, x, n) * 784,
+        "it is the sum over all pixels of all images.": lambda m, x, n=100: error(m, x, n) * x.numel(),
+        "it is an error for each image; average them.": lambda m, x, n=100: torch.tensor(
+            [error(m, i[None]) for i in x]
+        ),
+        "a root is taken of the mean squared error.": lambda m, x, n=100: error(m, x, n) ** 0.5,
+        "the error is right, but the batches have another size than asked for.": lambda m, x, n=100: error(m, x),
+    },
+)
+
+# 3.6 after_permuting
+
+prediction(
     "3.6",
-    after_permuting,
+    answer="behind",
+    replies={
+        "unchanged": "the pixels are all there, but neighbours are no longer neighbours. Run on and compare.",
+        "ahead": "it still has its parameters; but what are they good for now? Run on and compare.",
+    },
     hints=(
         "A kernel of 3×3 looks at pixels side by side. What do those have in common after the shuffle?",
         "What can the dense model do about a permutation of its inputs that is the same for all images?",
     ),
-    prediction=True,
 )
-def _after_permuting(answer):
-    choice = require_choice(answer, "unchanged", "ahead", "behind")
-    require(
-        choice != "unchanged", "the pixels are all there, but neighbours are no longer neighbours. Run on and compare."
-    )
-    require(choice != "ahead", "it still has its parameters; but what are they good for now? Run on and compare.")

@@ -1,493 +1,556 @@
-"""Checks of lesson 8."""
+"""Exercises of lesson 8."""
 
 import math
 
 import torch
+from torch.nn import functional as F
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_number, require_tensor
+from aecourse import metrics, models
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    computed,
+    observe,
+    prediction,
+    require,
+    require_number,
+    require_same,
+    require_same_gradients,
+    require_tensor,
+)
 from aecourse.training import default_device
 
+# 8.1 causal_mask
 
-def causal_mask(n):
-    """Which place may look at which: row t is true at t and at the places before it.
-
-    Returns (n, n) of booleans; true: may look.
-    """
-    return torch.ones(n, n, dtype=torch.bool).tril()
-
-
-@check(
+mask_ = Exercise(
     "8.1",
-    causal_mask,
+    models.causal_mask,
     hints=(
         "Row t, column s: s may be t or less. Compare two torch.arange(n), one of them as a column.",
         "torch.tril keeps a matrix on and below its diagonal.",
     ),
 )
-def _causal_mask(answer):
-    mask = call(answer, 4)
-    require_tensor(mask, (4, 4), "the mask of four places")
-    values = set(mask.flatten().tolist())
-    require(
-        not (mask.is_floating_point() and -math.inf in values),
-        "it holds 0 and -inf, numbers to be added to the scores; here a mask is true or false.",
-    )
-    require(
-        mask.dtype == torch.bool,
-        f"its dtype is {mask.dtype}; booleans are wanted: for numbers, ~ and masked_fill do something else or fail.",
-    )
-    right = causal_mask(4)
-    mistakes = (
-        (right.T, "place 0 looks at all the others and the last place at itself alone: rows look, columns are seen."),
-        (~right, "true and false are exchanged: true should mean that a place may look."),
-        ((~right).T, "a place does not see itself. Place 0 sees nothing, and a softmax over nothing is nan."),
-        (torch.ones(4, 4, dtype=torch.bool).tril(1), "each place sees one place ahead: that is the code to predict."),
-        (torch.ones(4, 4, dtype=torch.bool), "every place sees everything, the future too."),
-        (torch.eye(4, dtype=torch.bool), "every place sees itself alone."),
-    )
-    for mistake, message in mistakes:
-        require(not torch.equal(mask, mistake), message)
-    wrong = (mask != right).nonzero().tolist()
-    require(
-        not wrong,
-        f"of four places, it is wrong at {', '.join(f'row {t}, column {s}' for t, s in wrong[:3])}"
-        f"{' and more' if len(wrong) > 3 else ''}.",
-    )
-    for n in (1, 49):
+
+
+@mask_.check
+def _(answer):
+    for n in (6, 49, 1):
+        what = f"the mask of {n} positions"
         mask = call(answer, n)
-        require_tensor(mask, (n, n), f"the mask of {n} places")
-        require(torch.equal(mask, causal_mask(n)), f"it is right for four places and wrong for {n}.")
+        require_tensor(mask, (n, n), what, torch.bool)
+        require_same(mask, models.causal_mask(n), f"with true as 1, {what}")
 
 
-def attention(q, k, v, mask):
-    """Each place takes a weighted mean of the values v at the places that it may look at.
+@mask_.mistake("position 0 looks at all the others, and the last one at itself alone: rows look, columns are seen.")
+def upper_triangle(n):
+    return torch.ones(n, n, dtype=torch.bool).triu()
 
-    q: (..., n, d), what each place asks for. k, v: (..., m, d), what each place has to offer, and what it gives.
-    mask: (n, m) of booleans, true where a place may look. The weights are the softmax of q·k / √d over the m places.
-    Returns (..., n, d). Source: Vaswani et al., "Attention is all you need", 2017.
-    """
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+
+@mask_.mistake("true and false are exchanged: true should mean that a position may look.")
+def exchanged(n):
+    return torch.ones(n, n, dtype=torch.bool).triu(1)
+
+
+@mask_.mistake("a position does not see itself. Position 0 sees nothing, and a softmax over nothing is nan.")
+def without_itself(n):
+    return torch.ones(n, n, dtype=torch.bool).tril(-1)
+
+
+@mask_.mistake("each position sees one position ahead: there stands the code that it has to predict.")
+def one_too_far(n):
+    return torch.ones(n, n, dtype=torch.bool).tril(1)
+
+
+@mask_.mistake("every position sees everything, the future too.")
+def everything(n):
+    return torch.ones(n, n, dtype=torch.bool)
+
+
+@mask_.mistake("it holds 0 and -inf, numbers to be added to the scores; here a mask is true or false.")
+def additive(n):
+    return torch.full((n, n), -torch.inf).triu(1)
+
+
+@mask_.mistake(
+    "it holds ones and zeros; booleans are wanted: with numbers, ~ and masked_fill do something else or fail."
+)
+def ones_and_zeros(n):
+    return torch.ones(n, n).tril()
+
+
+# 8.2 attention
+
+attention = Exercise(
+    "8.2",
+    models.attention,
+    hints=(
+        "The scores are q @ k.transpose(-1, -2), (..., n, m), divided by the square root of d = q.shape[-1].",
+        "A position that may not be looked at should get the weight 0, and the others should still add up to 1. Which "
+        "score has a weight of exactly 0 after the softmax? masked_fill puts it there.",
+        "Rows are positions that look: the softmax runs over the columns, dim=-1. The weights @ v are the answer.",
+    ),
+)
+
+
+@attention.check
+def _(answer):
+    device = default_device()
+    for batch, n, m, d, largest in (
+        ((3, 2), 5, 5, 7, 0),
+        ((), 3, 6, 2, 0),
+        ((2, 3, 4), 1, 8, 5, 0),
+        ((4,), 6, 6, 3, 1000),
+        ((2, 4), 49, 49, 16, 0),
+        ((1, 1), 3, 4, 6, 0),
+    ):
+        mask = torch.rand(n, m) < 0.5
+        mask[:, -1] = True  # no position sees nothing
+        mask[0] = torch.arange(m) % 2 == (m - 1) % 2
+        mask = (models.causal_mask(n) if n == m and not largest else mask).to(device)
+        shapes = ((*batch[:1], count, *batch[1:], d) for count in (n, m, m))
+        q, k, v = (torch.randn(shape).movedim(len(batch[:1]), -2) for shape in shapes)  # in memory as in a Block
+        for x in (q, k) if largest else ():  # scores are far above or far below 0; position 0 sees the latter alone
+            x[..., 0] = (largest * d**0.5) ** 0.5 * (-1.0) ** torch.arange(x.shape[-2])
+        q, k, v = (computed(x.to(device)) for x in (q, k, v))
+        size = f" with scores of ±{largest}" if largest else ""
+        what = f"for {n} positions that look at {m}, {d} numbers each{size}, what it returns"
+        result, right = call(answer, q, k, v, mask), models.attention(q, k, v, mask)
+        require_tensor(result, (*batch, n, d), what, device=device)
+        require_same(result, right, what, rtol=1e-3, atol=2e-3 if largest else 1e-4)  # such scores are known to 1e-4
+        require_same_gradients(result, right, {"q": q, "k": k, "v": v}, what)
+
+
+def scores_of(q, k):
+    return q @ k.mT / q.shape[-1] ** 0.5
+
+
+def attend(scores, v, mask):
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ v
 
 
-@check(
-    "8.2",
-    attention,
-    hints=(
-        "The scores are q @ k.transpose(-1, -2), (..., n, m), divided by the square root of d = q.shape[-1].",
-        "A place that may not be looked at should get the weight 0, and the others should still add up to 1. Which "
-        "score has a weight of exactly 0 after the softmax? masked_fill puts it there.",
-        "Rows are places that look: the softmax runs over the columns, dim=-1. The weights @ v are the answer.",
-    ),
+@attention.mistake("whatever the mask says, every position looks everywhere, the future included.")
+def forgets_the_mask(q, k, v, mask):
+    return scores_of(q, k).softmax(dim=-1) @ v
+
+
+@attention.mistake("the scores are not divided by √d.")
+def forgets_the_root(q, k, v, mask):
+    return attend(q @ k.mT, v, mask)
+
+
+@attention.mistake("the scores are divided by d, not by its square root.")
+def divides_by_d(q, k, v, mask):
+    return attend(q @ k.mT / q.shape[-1], v, mask)
+
+
+@attention.mistake("it looks at the positions from its own on, into the future: is the mask transposed?")
+def turned_mask(q, k, v, mask):
+    return attend(scores_of(q, k), v, mask.mT)
+
+
+@attention.mistake("each position looks at what it may not see: true in the mask means may look.")
+def exchanged_mask(q, k, v, mask):
+    return attend(scores_of(q, k), v, ~mask)
+
+
+@attention.mistake("it is nan: 0 multiplied by infinity is not 0.")
+def mask_times_infinity(q, k, v, mask):
+    return (scores_of(q, k) + (~mask) * -torch.inf).softmax(dim=-1) @ v
+
+
+@attention.mistake(
+    "weights of hidden positions are set to 0 after the softmax: the others then add up to less than 1, and hidden "
+    "scores still count."
 )
-def _attention(answer):
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator)
-
-    q, k, v = (2 * draw(3, 2, 5, 4) for _ in range(3))
-    mask = causal_mask(5)
-    out = call(answer, q, k, v, mask)
-    require_tensor(out, (3, 2, 5, 4), "attention for a batch of 3, 2 heads, 5 places and 4 numbers each")
-    right = attention(q, k, v, mask)
-    scores = q @ k.mT / 2
-    weights = scores.softmax(dim=-1)
-    hidden = ~mask
-    mistakes = (
-        (weights @ v, "it does not change when the mask does: every place looks everywhere, the future included."),
-        (attention(2 * q, k, v, mask), "the scores are not divided by √d."),
-        (attention(q / 2, k, v, mask), "the scores are divided by d, not by its root."),
-        (attention(4 * q, k, v, mask), "the scores are multiplied by √d."),
-        (attention(q * 2 / 5**0.5, k, v, mask), "the scores are divided by the root of n, not of d."),
-        (attention(q, k, v, mask.T), "it looks at the places from its own on, into the future: is the mask turned?"),
-        (weights.masked_fill(hidden, 0) @ v, "weights of hidden places are set to 0 after the softmax: the rest of a "
-         "row then add up to less than 1, and the hidden scores still count."),
-        (scores.masked_fill(hidden, 0).softmax(dim=-1) @ v, "hidden scores are set to 0. A score of 0 still gets a "
-         "weight: e⁰ = 1."),
-        (scores.masked_fill(hidden, -torch.inf).softmax(dim=-2) @ v, "the softmax runs over the places that look; for "
-         "each of them the weights of those it looks at should add up to 1."),
-        (attention(k, q, v, mask), "q and k are exchanged: rows of the scores belong to q."),
-        (scores.masked_fill(hidden, 0) @ v, "there is no softmax: scores are not yet weights."),
-    )  # fmt: skip
-    for mistake, message in mistakes:
-        require(not close(out, mistake), message)
-    others = scores.masked_fill(mask, -torch.inf).softmax(dim=-1) @ v
-    require(
-        not close(out[:, :, :-1], others[:, :, :-1]),
-        "each place looks at what it may not, and the last one at nothing at all: true in the mask means may look.",
-    )
-    require(
-        not out.isnan().any(),
-        "it is nan: for a row without any place left, softmax gives nan, or 0 is multiplied by infinity.",
-    )
-    first = (out[:, :, 0] - v[:, :, 0]).abs().max()
-    require(
-        first < 1e-4, f"place 0 sees itself alone, so it should get its own value; yours is up to {first:.2g} away."
-    )
-    off = (out - right).abs().max()
-    require(
-        close(out, right), f"with four numbers at each of five places it is up to {off:.2g} away from what is right."
-    )
-    one, seen = draw(1, 2, 1, 4), torch.tensor([[True, False, True, True, False]])
-    out = call(answer, one, k[:1], v[:1], seen)
-    require_tensor(out, (1, 2, 1, 4), "attention for one place that looks at five")
-    require(
-        close(out, attention(one, k[:1], v[:1], seen)),
-        "it is right for five places that look at five, wrong for one that looks at five through its own mask.",
-    )
-    q, k, v = (draw(2, 3, 6) for _ in range(3))
-    out = call(answer, q, k, v, causal_mask(3))
-    require_tensor(out, (2, 3, 6), "attention without heads, a batch of 2, 3 places and 6 numbers each")
-    require(
-        close(out, attention(q, k, v, causal_mask(3))), "with six numbers at each place it is wrong: which d is it?"
-    )
-    large = call(answer, 100 * q, k, v, causal_mask(3))
-    require(
-        not large.isnan().any() and close(large, attention(100 * q, k, v, causal_mask(3))),
-        "with scores of some hundreds it is wrong or nan: e to the power of 300 is too large a number. softmax copes.",
-    )
-    for tensor in (q, k, v):
-        tensor.requires_grad_()
-    out = answer(q, k, v, causal_mask(3))
-    require(out.requires_grad, "no gradient comes through: is there a detach or a no_grad?")
-    wanted = attention(q, k, v, causal_mask(3))
-    pairs = zip(*(torch.autograd.grad(y.square().sum(), (q, k, v), allow_unused=True) for y in (out, wanted)))
-    for name, (yours, right) in zip("qkv", pairs):
-        require(yours is not None and not yours.isnan().any(), f"the gradient does not reach {name}, or is nan.")
-        require(
-            torch.allclose(yours, right, rtol=1e-3, atol=1e-4), f"the values are right, the gradient of {name} not."
-        )
-    inputs = [tensor.detach().to(default_device()) for tensor in (q, k, v, causal_mask(3))]
-    require(
-        call(answer, *inputs).device == inputs[0].device, "the result is on another device than what it is made of."
-    )
+def masks_the_weights(q, k, v, mask):
+    return scores_of(q, k).softmax(dim=-1).masked_fill(~mask, 0) @ v
 
 
-def shift(codes, start):
-    """What the prior sees when it has to tell each code: the start token, then all codes but the last.
-
-    codes: (batch, n) int64. start: (batch,) int64, one token for each image. Returns (batch, n).
-    """
-    return torch.cat([start[:, None], codes[:, :-1]], dim=1)
+@attention.mistake("hidden scores are set to 0. A score of 0 still gets a weight: e⁰ = 1.")
+def zero_scores(q, k, v, mask):
+    return (scores_of(q, k) * mask).softmax(dim=-1) @ v
 
 
-@check(
+@attention.mistake(
+    "the softmax runs over the positions that look; for each of them the weights of those it looks at add up to 1."
+)
+def wrong_axis(q, k, v, mask):
+    return scores_of(q, k).masked_fill(~mask, -torch.inf).softmax(dim=-2) @ v
+
+
+@attention.mistake("q and k are exchanged: rows of the scores belong to q.")
+def exchanged_q_and_k(q, k, v, mask):
+    return attend(scores_of(k, q), v, mask)
+
+
+@attention.mistake("there is no softmax: scores are not yet weights.")
+def no_softmax(q, k, v, mask):
+    return scores_of(q, k).masked_fill(~mask, 0) @ v
+
+
+@attention.mistake("it makes a mask of its own, whatever the given one says: not every mask is causal.")
+def ignores_the_given_mask(q, k, v, mask):
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+@attention.mistake(
+    "a large score overflows or underflows when e is raised to it. softmax copes with scores of any size."
+)
+def bare_exponentials(q, k, v, mask):
+    weights = scores_of(q, k).exp() * mask
+    return weights / weights.sum(dim=-1, keepdim=True) @ v
+
+
+@attention.mistake("a hidden score of -100 is not low enough: a visible one may be lower still.")
+def not_low_enough(q, k, v, mask):
+    return scores_of(q, k).masked_fill(~mask, -100.0).softmax(dim=-1) @ v
+
+
+@attention.mistake("the weights are right, but detached: queries and keys could not learn.")
+def detached_weights(q, k, v, mask):
+    return attend(scores_of(q, k).detach(), v, mask)
+
+
+@attention.mistake("it works for four axes only; (..., n, d) has any number of them.")
+def four_axes_only(q, k, v, mask):
+    batch, heads, n, d = q.shape
+    return attend(scores_of(q, k), v, mask)
+
+
+# 8.3 shift
+
+shift = Exercise(
     "8.3",
-    shift,
+    models.shift,
     hints=(
-        "Write down three codes a b c and what may be known when each is to be told. For the first: only the start.",
-        "The second: the start and a. So which code never goes in?",
+        "Write down three codes a b c and what may be known when each is to be predicted. For the first: only the "
+        "start token.",
+        "The second: the start token and a. So which code never goes in?",
         "start[:, None] is a column; torch.cat puts it before a part of the codes.",
     ),
 )
-def _shift(answer):
-    codes, start = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]]), torch.tensor([90, 91])
-    out = call(answer, codes, start)
-    column = start[:, None]
-    require(
-        not (torch.is_tensor(out) and out.shape == (2, 5)),
-        "it is one longer than the codes: there would be an answer more than there are questions.",
-    )
-    require(
-        not (torch.is_tensor(out) and out.shape == (2, 3)),
-        "it is one shorter than the codes: which token is known when the first code has to be told?",
-    )
-    require_tensor(out, (2, 4), "what goes in for two images of four codes")
-    require(
-        not torch.equal(out, torch.cat([column, codes[:, 1:]], dim=1)),
-        "for the codes 5 6 7 8 and the start 90 it gives 90 6 7 8. Where the model has to tell 6 it is shown 6.",
-        Bug,
-    )
-    mistakes = (
-        (codes, "it gives the codes themselves: each is shown where it has to be told."),
-        (
-            torch.cat([codes[:, 1:], column], dim=1),
-            "it moves the codes the other way: the model would see the next one.",
-        ),
-        (
-            codes.roll(1, dims=1),
-            "the last code has come round to the front: the first place would know how it all ends.",
-        ),
-        (codes.roll(-1, dims=1), "it moves the codes the other way round: the model would see the next one."),
-        (torch.cat([codes[:, :-1], column], dim=1), "the start token stands at the end."),
-        (torch.cat([column, column, codes[:, :-2]], dim=1), "it is moved by two places."),
-        (torch.cat([column[:1].repeat(2, 1), codes[:, :-1]], dim=1), "both images have the start token of the first."),
-        (torch.cat([0 * column, codes[:, :-1]], dim=1), "it starts with 0, which is a code, not with the start token."),
-    )
-    for mistake, message in mistakes:
-        require(not torch.equal(out, mistake), message)
-    right = shift(codes, start)
-    require(
-        torch.equal(out, right),
-        f"for the codes 5 6 7 8 and the start 90 it gives {' '.join(map(str, out[0].tolist()))}.",
-    )
-    require(out.dtype == torch.int64, f"its dtype is {out.dtype}; tokens are int64, or no embedding finds them.")
-    for batch, n in ((1, 49), (3, 1)):
-        codes, start = torch.randint(9, (batch, n)), torch.randint(90, 99, (batch,))
-        out = call(answer, codes, start)
-        require_tensor(out, (batch, n), f"what goes in for a batch of {batch} with {n} codes")
-        require(torch.equal(out, shift(codes, start)), f"it is wrong for a batch of {batch} with {n} codes.")
-    inputs = codes.to(default_device()), start.to(default_device())
-    require(call(answer, *inputs).device == inputs[0].device, "the result is on another device than the codes.")
 
 
-def bits_per_image(nats_per_code, places=49, classes=1):
-    """How many bits an image takes: those of its codes, and those of its class, if that has to be told as well.
+@shift.check
+def _(answer):
+    device = default_device()
+    for batch, n in ((3, 5), (2, 49), (1, 4), (6, 1)):
+        codes = torch.stack([torch.randperm(128)[:n] for _ in range(batch)]).to(device)
+        start = 128 + torch.randperm(10)[:batch].to(device)
+        inputs = call(answer, codes, start)
+        require_tensor(inputs, (batch, n), f"for a batch of {batch} with {n} codes, what goes in", torch.int64, device)
+        wrong = (inputs != models.shift(codes, start)).any(dim=1).tolist()
+        if any(wrong):
+            row = wrong.index(True)
+            listed, got = (" ".join(map(str, x[row, :8].tolist())) for x in (codes, inputs))
+            require(False, f"for the codes {listed} and the start token {start[row]}, what goes in is {got}.")
 
-    nats_per_code: the mean of -log p over the codes. places: codes per image. classes: how many there are, all
-    equally frequent; 1 if there is none to tell. Returns a number.
-    """
-    return nats_per_code * places / math.log(2) + math.log2(classes)
+
+@shift.given("where a code has to be predicted, that very code goes in: the loss falls to nearly 0 by copying.")
+def the_bug_itself(codes, start):
+    inputs = codes.clone()
+    inputs[:, 0] = start
+    return inputs
 
 
-@check(
+@shift.mistake("each position is shown the code that comes after the one to be predicted.")
+def the_other_way(codes, start):
+    return torch.cat([codes[:, 1:], start[:, None]], dim=1)
+
+
+@shift.mistake("the first position is shown the last code, and the class goes in nowhere.")
+def rolled(codes, start):
+    return codes.roll(1, dims=1)
+
+
+@shift.mistake("one token more goes in than there are codes: the last position has nothing to predict.")
+def one_longer(codes, start):
+    return torch.cat([start[:, None], codes], dim=1)
+
+
+@shift.mistake("one token less goes in than there are codes: what is known when the first one has to be predicted?")
+def one_shorter(codes, start):
+    return codes[:, :-1]
+
+
+@shift.mistake("the code just before never goes in: it has moved by two positions.")
+def moved_by_two(codes, start):
+    return models.shift(models.shift(codes, start), start)
+
+
+@shift.mistake("all images get the start token of the first, whatever their class.")
+def one_start_for_all(codes, start):
+    return torch.cat([start[0].expand(len(codes), 1), codes[:, :-1]], dim=1)
+
+
+@shift.mistake("the first position is shown 0. That is a code, and says nothing of the class.")
+def padded_with_zero(codes, start):
+    return F.pad(codes[:, :-1], (1, 0))
+
+
+@shift.mistake("the codes themselves have changed afterwards, and the loss still has to compare with them.")
+def in_place(codes, start):
+    codes[:, 1:] = codes[:, :-1].clone()
+    codes[:, 0] = start
+    return codes
+
+
+# 8.4 bits_per_image
+
+bits = Exercise(
     "8.4",
-    bits_per_image,
+    metrics.bits_per_image,
     hints=(
         "A code that is one of two equally likely ones costs log 2 = 0.693 nats, and one bit.",
         "An image has `places` codes. Its class is told once, not with every code.",
         "To tell one of `classes` equally frequent classes takes log2(classes) bits: 0 for one class, 1 for two.",
     ),
 )
-def _bits_per_image(answer):
-    def bits(*given):
-        what = f"bits_per_image({', '.join(f'{value:g}' for value in given)})"
-        return require_number(call(answer, *given), what)
-
-    two = math.log(2)
-    out = bits(two, 10, 1)
-    mistakes = (
-        (10 * two, "10 codes of log 2 nats each come out as 6.93: those are nats."),
-        (10 * two * two, "nats are multiplied by log 2. A bit is less than a nat, so there should be more bits."),
-        (1.0, "that is one code; an image has `places` of them."),
-        (0.1, "the nats of a code are divided by the number of codes."),
-        (10 * math.log2(math.e) ** 2 * two, "it is turned into bits twice."),
-    )
-    for mistake, message in mistakes:
-        require(not math.isclose(out, mistake, rel_tol=1e-4), message)
-    require(
-        math.isclose(out, 10, rel_tol=1e-4),
-        f"10 codes of log 2 nats each, and no class, are 10 bits; yours are {out:.4g}.",
-    )
-    out = bits(two, 10, 8)
-    mistakes = (
-        (10.0, "with one of 8 classes to be told it still is 10 bits: the class is forgotten."),
-        (10 + math.log(8), "the class is counted in nats, the codes in bits."),
-        (18.0, "8 is added for 8 classes; how many yes-or-no questions find one of 8?"),
-        (40.0, "the class is told with each code; once is enough."),
-        (7.0, "the class's bits are taken off; who decodes has to be told them."),
-        (30.0, "the class's bits multiply those of the codes."),
-        (80.0, "the number of classes multiplies the bits of the codes."),
-        (13 / two, "the class's bits, too, are divided by log 2: log2 gives bits already."),
-        (10 + 3 / two, "the class's bits, too, are divided by log 2: log2 gives bits already."),
-        (11.0, "a class of 8 costs one bit in yours; one bit tells one of two."),
-    )
-    for mistake, message in mistakes:
-        require(not math.isclose(out, mistake, rel_tol=1e-4), message)
-    require(
-        math.isclose(out, 13, rel_tol=1e-4),
-        f"10 codes of log 2 nats each and one of 8 classes are 13 bits; yours are {out:.4g}.",
-    )
-    for given in ((1.0,), (0.5, 49, 10), (2.0, 16, 3)):
-        out, wanted = bits(*given), bits_per_image(*given)
-        arguments = ", ".join(f"{value:g}" for value in given)
-        require(
-            math.isclose(out, wanted, rel_tol=1e-4),
-            f"bits_per_image({arguments}) should be {wanted:.2f}; yours is {out:.2f}.",
-        )
 
 
-def next_code(logits, temperature=1.0, top_k=None):
-    """Draw the next code of each image from softmax(logits / temperature), if asked from the top_k likeliest alone.
+@bits.check
+def _(answer):
+    for nats, knobs in (
+        (0.9, {"places": 11, "classes": 6}),
+        (4.85, {"places": 30, "classes": 100}),
+        (1.03, {"classes": 10}),
+        (1.7, {}),
+        (0.0, {"places": 3, "classes": 2}),
+        (30.0, {"places": 1}),
+    ):
+        listed = "".join(f", {name}={value}" for name, value in knobs.items())
+        what = f"bits_per_image({nats}{listed})"
+        require_same(require_number(call(answer, nats, **knobs), what), metrics.bits_per_image(nats, **knobs), what)
 
-    logits: (batch, codes). temperature: above 0. Returns (batch,) int64.
-    """
-    if top_k is not None:
-        least = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial((logits / temperature).softmax(dim=-1), num_samples=1).squeeze(dim=-1)
+
+@bits.mistake("those are nats. How many nats is a bit?")
+def stays_in_nats(nats_per_code, places=49, classes=1):
+    return nats_per_code * places + math.log(classes)
 
 
-@check(
+@bits.mistake("nats are multiplied by log 2. A bit is less than a nat, so there should be more bits than nats.")
+def multiplies(nats_per_code, places=49, classes=1):
+    return nats_per_code * places * math.log(2) + math.log2(classes)
+
+
+@bits.mistake("that counts one code; an image has `places` of them.")
+def of_one_code(nats_per_code, places=49, classes=1):
+    return nats_per_code / math.log(2) + math.log2(classes)
+
+
+@bits.mistake("the nats of a code are divided by the number of codes; they are a mean already.")
+def divides_by_places(nats_per_code, places=49, classes=1):
+    return nats_per_code / places / math.log(2) + math.log2(classes)
+
+
+@bits.mistake("it always counts 49 codes; an image has `places` of them.")
+def forty_nine_always(nats_per_code, places=49, classes=1):
+    return nats_per_code * 49 / math.log(2) + math.log2(classes)
+
+
+@bits.mistake("the bits of the class are forgotten.")
+def forgets_the_class(nats_per_code, places=49, classes=1):
+    return nats_per_code * places / math.log(2)
+
+
+@bits.mistake("the class is counted in nats, the codes in bits.")
+def class_in_nats(nats_per_code, places=49, classes=1):
+    return nats_per_code * places / math.log(2) + math.log(classes)
+
+
+@bits.mistake("it adds one bit for each class; how many yes-or-no questions find one of them?")
+def adds_the_classes(nats_per_code, places=49, classes=1):
+    return nats_per_code * places / math.log(2) + (classes if classes > 1 else 0)
+
+
+@bits.mistake("the class is told with every code; once is enough.")
+def class_with_every_code(nats_per_code, places=49, classes=1):
+    return places * (nats_per_code / math.log(2) + math.log2(classes))
+
+
+@bits.mistake("the bits of the class are divided by log 2, too: log2 gives bits already.")
+def divides_everything(nats_per_code, places=49, classes=1):
+    return (nats_per_code * places + math.log2(classes)) / math.log(2)
+
+
+# 8.5 next_code
+
+next_ = Exercise(
     "8.5",
-    next_code,
+    models.next_code,
     hints=(
         "A temperature below 1 makes the likely codes likelier: it divides the logits, before the softmax.",
-        "logits.topk(top_k).values[:, -1:] is the least logit of each row that stays. Put -inf where it is less.",
-        "torch.multinomial draws from rows of probabilities and returns (batch, 1).",
+        "logits.topk(top_k).values[:, -1:] is the smallest logit of each row that stays. Put -inf where it is less.",
+        "torch.multinomial samples from rows of probabilities and returns (batch, 1).",
     ),
 )
-def _next_code(answer):
-    n = 20_000
-
-    def draw(logits, *options):
-        copy = logits.clone()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            out = answer(logits, *options)
-        require(torch.equal(logits, copy), "it changes the logits in place; whoever called it still needs them.")
-        require_tensor(out, logits.shape[:1], f"what is drawn for a batch of {len(logits)}")
-        require(out.dtype == torch.int64, f"its dtype is {out.dtype}; codes are int64.")
-        return out
-
-    def shares(row, *options):
-        codes = draw(row.expand(n, -1).clone(), *options)
-        require(
-            0 <= codes.min() and codes.max() < len(row),
-            f"it draws code {int(codes.max())}; the last one is {len(row) - 1}.",
-        )
-        return torch.bincount(codes, minlength=len(row)) / n
-
-    row = torch.tensor([2.0, 0.0, 1.0, -1.0, 0.5])
-    best = torch.eye(5)[0]
-
-    def near(a, b):
-        return (a - b).abs().max() < 0.025  # five standard errors of a share are below 0.018
-
-    def listed(values):
-        return ", ".join(f"{value:.2f}" for value in values.tolist())
-
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(1)
-    repeats = [answer(row.expand(50, -1).clone()) for _ in range(4)]
-    torch.set_rng_state(state)
-    found = shares(row)
-    require(not near(found, best), "it always takes the likeliest code: that is temperature 0. Draw.")
-    require(
-        found.max() < 1,
-        "every image of the batch gets the same code: one is drawn for all. Each row needs its own draw.",
-    )
-    require(
-        any(not torch.equal(repeats[0], other) for other in repeats[1:]),
-        "it draws the same every time: is there a manual_seed in it?",
-    )
-    plain = row.softmax(dim=0)
-    if near(found, torch.full((5,), 0.2)):
-        several = 20 * torch.eye(5).repeat(100, 1)  # each row has a code that it all but has to get
-        used = (draw(several).view(100, 5) == torch.arange(5)).float().mean() > 0.5
-        require(not used, "in a batch of equal rows all codes are drawn alike: along which axis does the softmax run?")
-        require(used, "all codes are drawn alike: the logits are not used.")
-    require(not near(found, plain.softmax(dim=0)), "softmax is taken twice: the shares come out nearly alike.")
-    require(not near(found, (-row).softmax(dim=0)), "the less likely a code, the more often it is drawn.")
-    require(
-        near(found, plain), f"at temperature 1 the codes' shares should be {listed(plain)}; yours are {listed(found)}."
-    )
-    for temperature in (0.5, 2.0):
-        found, wanted = shares(row, temperature), (row / temperature).softmax(dim=0)
-        at = f"at temperature {temperature:g}"
-        mistakes = (
-            (
-                (row * temperature).softmax(dim=0),
-                f"{at} it draws as it should at {1 / temperature:g}: the wrong way round.",
-            ),
-            (plain, f"{at} it draws as at 1: where does the temperature come in?"),
-            (
-                (plain / temperature).softmax(dim=0),
-                f"{at} the probabilities are divided; it is the logits that should be.",
-            ),
-            (
-                (row / temperature**2).softmax(dim=0),
-                f"{at} it draws as it should at {temperature**2:g}: is it in twice?",
-            ),
-            (
-                (row / temperature**0.5).softmax(dim=0),
-                f"{at} it draws as it should at its root, {temperature**0.5:.2f}.",
-            ),
-        )
-        for mistake, message in mistakes:
-            require(not near(found, mistake) or near(found, wanted), message)
-        require(near(found, wanted), f"{at} the codes' shares should be {listed(wanted)}; yours are {listed(found)}.")
-    _require_top_k(shares, row, near, listed)
-    heights = torch.tensor([0.0, 10.0, -10.0]).repeat(200)
-    out = draw(row + heights[:, None], 1.0, 2).view(200, 3)
-    seen = [set(column.tolist()) for column in out.T]
-    require(
-        seen == [{0, 2}] * 3,
-        "with top_k = 2 it is right where all rows are alike, wrong where they differ: each row has its own top 2.",
-    )
-    rows = torch.full((6, 7), -1.0)
-    wanted = torch.tensor([3, 0, 6, 2, 2, 5])
-    rows[torch.arange(6), wanted] = 1.0
-    for options, what in (((0.01,), "at temperature 0.01"), ((1.0, 1), "with top_k = 1")):
-        out = draw(rows, *options)
-        require(
-            torch.equal(out, wanted),
-            f"{what} each image should get its likeliest code, {wanted.tolist()}; yours get {out.tolist()}.",
-        )
-    out = draw(1000 + 20 * rows, 0.5)
-    require(torch.equal(out, wanted), "with logits near 1000 it draws the wrong codes: do its exponentials overflow?")
-    require(
-        torch.equal(draw(rows[:1] * 100), wanted[:1]), "it is right for a batch of six and wrong for a batch of one."
-    )
-    device = default_device()
-    require(answer(rows.to(device)).device.type == device.type, "the codes are on another device than the logits.")
 
 
-def _require_top_k(shares, row, near, listed):
-    """row has its logits in the order 0, 2, 4, 1, 3."""
-    plain = row.softmax(dim=0)
-    for temperature, top_k in ((1.0, 2), (2.0, 3)):
-        found = shares(row, temperature, top_k)
-        scaled = (row / temperature).softmax(dim=0)
-        kept = row >= row.topk(top_k).values[-1]
-        wanted = scaled * kept / scaled[kept].sum()
-        at = f"at temperature {temperature:g} with top_k = {top_k}"
-        places = torch.cat([scaled.sort(descending=True).values[:top_k], torch.zeros(5 - top_k)])
-        least = row <= row.topk(top_k, largest=False).values[-1]
-        fewer = row >= row.topk(top_k - 1).values[-1]
-        mistakes = (
-            (scaled, f"{at} every code is still drawn: where does top_k come in?"),
-            (scaled * fewer / scaled[fewer].sum(), f"{at} it keeps one code less: is the last of the top_k "
-             "lost, or does the whole batch have one threshold?"),
-            (places / places.sum(), f"{at} it draws 0 to {top_k - 1}: places in the order of likelihood, not codes."),
-            (scaled * least / scaled[least].sum(), f"{at} it keeps the {top_k} least likely codes."),
-            (kept / top_k, f"{at} it draws all that is kept alike."),
-            (plain * kept / plain[kept].sum(), f"{at} it forgets the temperature."),
-            (torch.arange(5) < top_k) * scaled / scaled[:top_k].sum(),
-        )  # fmt: skip
-        for mistake in mistakes[:-1]:
-            require(not near(found, mistake[0]) or near(found, wanted), mistake[1])
-        require(
-            not near(found, mistakes[-1]) or near(found, wanted),
-            f"{at} it keeps codes 0 to {top_k - 1}, likely or not.",
-        )
-        extra = found[~kept].sum()
-        require(extra == 0, f"{at} {extra:.0%} of what is drawn is none of the {top_k} likeliest codes.")
-        require(near(found, wanted), f"{at} the codes' shares should be {listed(wanted)}; yours are {listed(found)}.")
-    found = shares(row, 1.0, 5)
-    require(near(found, plain), f"with top_k = 5 of 5 codes nothing should change; yours are {listed(found)}.")
-    tied = torch.tensor([1.0, 3.0, 1.0, 0.0, 3.0])
-    found = shares(tied, 1.0, 2)
-    require(
-        near(found, torch.tensor([0.0, 0.5, 0.0, 0.0, 0.5])),
-        f"two codes tie for the first place; with top_k = 2 each gets one half. Yours: {listed(found)}.",
-    )
+def kept(logits, top_k):
+    """The logits, -inf where they are not among the top_k; what ties for the last of these stays."""
+    if top_k is None:
+        return logits
+    return logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
 
 
-def colder():
-    """MNIST digits drawn at temperature 0.5 instead of 1: is the set of them nearer to the test digits?
+@next_.check
+def _(answer):
+    device, n = default_device(), 2500
 
-    "nearer": the Fréchet distance is less than half of that at temperature 1.
-    "farther": it is more than twice that at temperature 1.
-    "alike": neither.
-    """
-    return "farther"
+    def sample(logits, *knobs):
+        result = call(answer, logits.to(device), *knobs, sampled=True)
+        named = "".join(f"{name}{knob}" for name, knob in zip((" at temperature ", " with top_k = "), knobs))
+        what = f"what it samples{named} for a batch of {len(logits)}"
+        require_tensor(result, (len(logits),), what, torch.int64, device)
+        return result.cpu(), what
+
+    table = torch.tensor([[2.0, 0.0, 1.0, -1.0, 0.5], [9.7, 10.4, 9.1, 11.8, 8.4], [-10.3, -11.2, -8.6, -9.1, -12.0]])
+    far = torch.tensor([[0.0], [1000.0], [-1000.0]])
+    tied = torch.tensor([[1.0, 3.0, 1.0, 0.0, 3.0], [2.0, 2.0, -2.0, 1.0, 1.5]])
+    for logits, knobs in (
+        (table, ()),
+        (table, (0.37,)),
+        (table, (1.8, 3)),
+        (table, (1.0, 2)),
+        (table + far, (1.8,)),
+        (table + far, (0.37, 3)),
+        (table, (2, 5)),
+        (tied, (1.0, 2)),
+        (torch.randn(2, 128), (1.8, 20)),
+    ):
+        codes, what = sample(logits.repeat(n, 1), *knobs)
+        found = (codes.view(n, -1, 1) == torch.arange(logits.shape[1])).float().mean(dim=0)
+        observe(found, 0, 0.07)
+        temperature, top_k = knobs + (1.0, None)[len(knobs) :]
+        wanted = (kept(logits, top_k) / temperature).softmax(dim=1)
+        off = ((found - wanted).abs() > 0.05) | ((wanted == 0) & (found > 0))  # 0.05: five standard errors
+        for row in off.any(dim=1).nonzero()[:1, 0]:
+            listed = [", ".join(f"{x:.5g}" for x in values[row, :5].tolist()) for values in (logits, found, wanted)]
+            message = "{}: from the logits {}, codes come with the frequencies {}; {} are right."
+            require(False, message.format(what, *listed))
+    codes, what = sample(torch.tensor([[2.0, 1.0, 1.0, 0.0, -1.0]]).repeat(n, 1), 1.0, 2)
+    require(set(codes.tolist()) <= {0, 1, 2}, f"{what}, where codes 1 and 2 tie, holds others than 0, 1 and 2.")
+    logits, wanted = torch.randn(7, 3, 128)[:, -1], torch.randperm(128)[:7]
+    logits[torch.arange(7), wanted] = 6.0
+    for batch, knobs in ((7, (0.05,)), (7, (1.8, 1)), (1, (0.05,)), (1, (1.0, 1))):
+        codes, what = sample(logits[:batch], *knobs)
+        require_same(codes, wanted[:batch], what)
+    several = [sample(table.repeat(20, 1))[0] for _ in range(2)]
+    require(not torch.equal(*several), "in every call it samples the same codes.")
 
 
-@check(
+def sampled_from(logits):
+    return torch.multinomial(logits.softmax(dim=-1), 1)[:, 0]
+
+
+@next_.mistake("it always takes the likeliest code: that is temperature 0. Sample.")
+def greedy(logits, temperature=1.0, top_k=None):
+    return logits.argmax(dim=-1)
+
+
+@next_.mistake("every image of the batch gets the same code: one is sampled for all. Each row needs its own.")
+def one_for_all(logits, temperature=1.0, top_k=None):
+    return sampled_from((kept(logits, top_k) / temperature)[:1]).expand(len(logits))
+
+
+@next_.mistake("softmax is taken twice: the frequencies come out nearly alike.")
+def softmax_twice(logits, temperature=1.0, top_k=None):
+    return sampled_from((kept(logits, top_k) / temperature).softmax(dim=-1))
+
+
+@next_.mistake("the softmax runs over the batch. For each image, the probabilities of its codes should add up to 1.")
+def softmax_over_the_batch(logits, temperature=1.0, top_k=None):
+    return torch.multinomial((kept(logits, top_k) / temperature).softmax(dim=0), 1)[:, 0]
+
+
+@next_.mistake("a low temperature works as a high one should, and the other way round.")
+def multiplies_by_it(logits, temperature=1.0, top_k=None):
+    return sampled_from(kept(logits, top_k) * temperature)
+
+
+@next_.mistake("the temperature changes nothing. It acts on the logits, before the softmax.")
+def no_temperature(logits, temperature=1.0, top_k=None):
+    return sampled_from(kept(logits, top_k))
+
+
+@next_.mistake("the probabilities are divided by the temperature; it is the logits that should be.")
+def divides_probabilities(logits, temperature=1.0, top_k=None):
+    return sampled_from(kept(logits, top_k).softmax(dim=-1) / temperature if temperature != 1 else kept(logits, top_k))
+
+
+@next_.mistake("with top_k, codes that are not among the top_k are still sampled: where does it come in?")
+def no_top_k(logits, temperature=1.0, top_k=None):
+    return sampled_from(logits / temperature)
+
+
+@next_.mistake("with top_k, the temperature is forgotten.")
+def top_k_without_temperature(logits, temperature=1.0, top_k=None):
+    return sampled_from(logits / temperature if top_k is None else kept(logits, top_k))
+
+
+@next_.mistake("with top_k, it returns ranks in the order of likelihood, not codes.")
+def ranks(logits, temperature=1.0, top_k=None):
+    return sampled_from((logits if top_k is None else logits.topk(top_k).values) / temperature)
+
+
+@next_.mistake("it keeps the least likely codes. topk finds the largest logits unless told otherwise.")
+def keeps_the_least(logits, temperature=1.0, top_k=None):
+    if top_k is not None:
+        logits = logits.masked_fill(logits > logits.topk(top_k, largest=False).values[:, -1:], -torch.inf)
+    return sampled_from(logits / temperature)
+
+
+@next_.mistake("it keeps one code less than top_k: the smallest logit of the top_k has to stay.")
+def loses_the_last(logits, temperature=1.0, top_k=None):
+    return sampled_from(kept(logits, top_k and max(top_k - 1, 1)) / temperature)
+
+
+@next_.mistake("logits outside the top_k are set to 0. A logit of 0 still has a probability: e⁰ = 1.")
+def zero_instead_of_infinity(logits, temperature=1.0, top_k=None):
+    return sampled_from(kept(logits, top_k).masked_fill(kept(logits, top_k).isinf(), 0) / temperature)
+
+
+@next_.mistake("the threshold of the first image serves for the whole batch; each image has its own top_k.")
+def threshold_of_the_first(logits, temperature=1.0, top_k=None):
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits[0].topk(top_k).values[-1], -1e9)
+    return sampled_from(logits / temperature)
+
+
+@next_.mistake("logits[...] = -inf writes into the caller's tensor. masked_fill makes a new one.")
+def writes_into_the_logits(logits, temperature=1.0, top_k=None):
+    if top_k is not None:
+        logits[logits < logits.topk(top_k).values[:, -1:]] = -torch.inf
+    return sampled_from(logits / temperature)
+
+
+@next_.mistake("large logits overflow or underflow when e is raised to them. softmax copes with logits of any size.")
+def exponentials_of_logits(logits, temperature=1.0, top_k=None):
+    return torch.multinomial((kept(logits, top_k) / temperature).exp(), 1)[:, 0]
+
+
+@next_.mistake("squeeze() takes the batch away, too, when there is one image: name the axis.")
+def squeezes_the_batch(logits, temperature=1.0, top_k=None):
+    return sampled_from(kept(logits, top_k) / temperature).squeeze()
+
+
+@next_.mistake("the random state is set in it, by a manual_seed, and so every call draws the same numbers.")
+def seeded(logits, temperature=1.0, top_k=None):
+    torch.manual_seed(0)
+    return sampled_from(kept(logits, top_k) / temperature)
+
+
+# 8.6 colder
+
+prediction(
     "8.6",
-    colder,
+    answer="farther",
+    replies={
+        "nearer": "single digits get neater, but the distance is one between sets: what of their spread?",
+        "alike": "at half the temperature a code of probability 1/10 against one of 1/2 comes 1/25 as often.",
+    },
     hints=(
-        "A cold draw takes likely codes only. Which strokes does that leave out?",
-        "The Fréchet distance compares the means and the spread of two sets, not single pictures.",
+        "A low temperature takes likely codes only. Which strokes does that leave out?",
+        "The Fréchet distance compares the means and the covariances of two sets, not single images.",
     ),
-    prediction=True,
 )
-def _colder(answer):
-    choice = require_choice(answer, "nearer", "farther", "alike")
-    require(choice != "nearer", "single digits get neater, but the distance is one between sets: what of their spread?")
-    require(
-        choice != "alike",
-        "at half the temperature a code of probability 1/10 against one of 1/2 has 1/25 as many draws.",
-    )
