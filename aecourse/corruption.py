@@ -8,7 +8,7 @@ def add_noise(x, sigma):
 
     x: (batch, channels, height, width) in [0, 1].
     sigma: the noise's standard deviation, a number, or one for each image as (batch, 1, 1, 1).
-    Returns the shape of x. The noise is sampled with torch, anew in every call.
+    Returns the shape of x, on its device. The noise is sampled with torch, anew in every call.
     """
     return (x + sigma * torch.randn_like(x)).clamp(0, 1)
 
@@ -17,7 +17,7 @@ def knock_out(x, size=12):
     """Set a square of size×size pixels to 0, at a random place of its own in each image.
 
     x: (batch, channels, height, width). The square lies within the image, every place equally likely.
-    Returns the shape of x. Positions are sampled with torch, anew in every call.
+    Returns the shape of x, on its device. Positions are sampled with torch, anew in every call.
     """
     height, width = x.shape[-2:]
     top = torch.randint(height - size + 1, (len(x), 1, 1, 1), device=x.device)

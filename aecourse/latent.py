@@ -29,7 +29,7 @@ def attribute_vector(model, factors, factor, low, high):
     """How the mean code moves when one factor goes from low to high and all others stay.
 
     factors: (n, 5) int64 of sprites; column `factor` is replaced, first by low, then by high.
-    Returns (latent,): the posterior means of the n sprites with high minus those with low, averaged.
+    Returns (latent,), without gradients: the posterior means of the sprites with high minus those with low, averaged.
     """
     codes = []
     for value in (low, high):

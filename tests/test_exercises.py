@@ -342,7 +342,7 @@ def statistics(model, x):
         (lambda m, x: torch.rand(1), True, "random state"),
         (inner_mode, True, "eval"),
         (gradients, True, "gradients"),
-        (statistics, False, "running statistics"),
+        (statistics, False, "evaluation mode"),
         (lambda m, x: m.inner[0].weight.data.add_(1), True, "parameters"),
         (lambda m, x: m.inner[0].register_forward_hook(lambda *_: None), True, "hook"),
     ],

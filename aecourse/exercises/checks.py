@@ -78,6 +78,13 @@ class Exercise:
 
         return register
 
+    def add_mistakes(self, wrap=lambda answer: answer, /, **answers):
+        """As `mistake`, for answers of one expression each: name=(message, what wrap makes an answer of)."""
+        for name, (message, answer) in answers.items():
+            answer = wrap(answer)
+            answer.__name__ = name
+            self.mistake(message)(answer)
+
     def given(self, symptom):
         """As `mistake`, for the code with a bug that the learner's cell starts from. The message is the symptom."""
 
@@ -173,12 +180,16 @@ def observe(value, rtol=1e-4, atol=1e-6):
 
 def _copy(value):
     if torch.is_tensor(value):
-        return value.detach().cpu().clone()
+        one = value.ndim == 0 and value.dtype in (torch.float32, torch.int64)
+        value = value.detach()
+        return float(value) if one else value.cpu().clone()
     if isinstance(value, (list, tuple)):
         return [_copy(item) for item in value]
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in value.items()}
-    return value if isinstance(value, (Real, str, type(None))) else type(value).__name__
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)  # a number is a number, whoever made it
+    return value if isinstance(value, (bool, str, type(None))) else type(value).__name__
 
 
 def _alike(a, b, rtol, atol):
@@ -220,7 +231,7 @@ def call(function, *inputs, sampled=False, **named):
     tensors = [(x, x.clone(), x.requires_grad) for x in _tensors_in((inputs, named))]
     owner = getattr(function, "__self__", function)
     modules = [m for m in (*inputs, *named.values(), owner) if isinstance(m, nn.Module)]
-    before, state = [_state_of(module) for module in modules], torch.get_rng_state()
+    before, state, settings = [_state_of(module) for module in modules], torch.get_rng_state(), _settings()
     result = function(*inputs, **named)
     if not sampled:
         observe(result)
@@ -237,10 +248,37 @@ def call(function, *inputs, sampled=False, **named):
         for what, now in _state_of(module).items():
             require(_alike(now, was[what], 0, 0), f"it leaves the model changed: {what}.")
     require(
+        settings == _settings(),
+        "it leaves gradients switched on or off, or another default dtype, for all that follows.",
+    )
+    require(
         sampled or torch.equal(state, torch.get_rng_state()),
         "it changes the global random state. Nothing here is random: is there a manual_seed or a dropout?",
     )
     return result
+
+
+def _settings():
+    return torch.is_grad_enabled(), torch.get_default_dtype()
+
+
+def require_any_device(function, *inputs):
+    """Refuse an answer that makes tensors on the CPU wherever its inputs are; without a GPU, too.
+
+    The inputs are moved to the device "meta", which holds shapes and no numbers. An answer that has to look at
+    numbers ends there, and is not refused.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            result = function(*(x.to("meta") if torch.is_tensor(x) else x for x in inputs))
+        except Exception as error:
+            stranger = re.search("not on the expected device|same device|but got", str(error)) and "meta" in str(error)
+            require(not stranger, "it makes a tensor on the CPU, wherever its inputs are: on a GPU it would stop.")
+            return
+    for x in _tensors_in(result):
+        require(
+            x.device.type == "meta", "it makes a tensor on the CPU, wherever its inputs are: on a GPU it would stop."
+        )
 
 
 def computed(x):
@@ -261,11 +299,12 @@ def _state_of(module):
     parts = list(module.modules())
     hooks = [[len(h) for name, h in vars(part).items() if name.endswith("_hooks")] for part in parts]
     still = [buffer for part in parts if not part.training for buffer in part.buffers(recurse=False)]
-    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    learned = [p for p in module.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
     return {
         "training() and eval() have to be set back, in every part of it": _copy([part.training for part in parts]),
-        "its running statistics moved although it was in evaluation mode": _copy(still),
+        "a buffer of it, such as running statistics, moved although it was in evaluation mode": _copy(still),
         "its parameters are others": _copy(learned),
+        "other parameters of it require a gradient": _copy([p.requires_grad for p in module.parameters()]),
         "its parameters now hold gradients; backward is the training loop's part": _copy([p.grad for p in learned]),
         "it still has a hook": hooks,
     }
@@ -362,7 +401,7 @@ def shown(a, b):
     return texts
 
 
-def require_same_gradients(yours, right, inputs, what="what it returns", right_inputs=None):
+def require_same_gradients(yours, right, inputs, what="what it returns", right_inputs=None, rtol=1e-3):
     """Refuse a result from which its inputs do not learn what they learn from the right one.
 
     inputs: a dictionary, name → tensor, such as dict(model.named_parameters()). right_inputs: the same of the
@@ -391,7 +430,7 @@ def require_same_gradients(yours, right, inputs, what="what it returns", right_i
         scale = r.abs().max().item()
         off = (gradient - r).abs().max().item()
         require(
-            off <= 1e-3 * scale + 1e-7,
+            off <= rtol * scale + 1e-7,
             f"{what}: the gradient of {name} is off by up to {off:.2g}, where the largest is {scale:.2g}.",
         )
 

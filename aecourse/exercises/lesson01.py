@@ -14,6 +14,7 @@ from aecourse.exercises.checks import (
     computed,
     prediction,
     require,
+    require_any_device,
     require_entries,
     require_number,
     require_same,
@@ -38,13 +39,15 @@ squared_error = Exercise(
 @squared_error.check
 def _(answer):
     for shape in ((3, 1, 28, 28), (2, 3, 8, 6), (1, 1, 28, 28), (4, 5)):
-        x, x_hat = (computed(torch.rand(shape, device=default_device())) for _ in range(2))
+        x, x_hat = torch.rand(shape), 2 * torch.rand(shape) - 0.5  # a linear decoder leaves [0, 1]
+        x, x_hat = (computed(images.to(default_device())) for images in (x, x_hat))
         result = call(answer, x_hat, x)
         what = f"for two batches of the shape {shape}, what it returns"
         require_tensor(result, shape[:1], what, device=x.device)
         right = losses.squared_error(x_hat, x)
         require_same(result, right, what)
         require_same_gradients(result, right, {"x_hat": x_hat, "x": x}, what)
+    require_any_device(answer, x_hat, x)
 
 
 @squared_error.mistake("that is one number for all images. Keep the batch axis: one error for each image.")
@@ -256,6 +259,8 @@ count = Exercise(
 def _(answer):
     half_frozen = nn.Linear(3, 2)
     half_frozen.weight.requires_grad_(False)
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
     for model, what in (
         (nn.Linear(3, 2), "a layer from 3 to 2"),
         (nn.Sequential(nn.Sequential(nn.Linear(4, 5), nn.ReLU()), nn.Linear(5, 1)), "4 → 5 → 1, layers inside layers,"),
@@ -263,10 +268,13 @@ def _(answer):
         (Scaled(1.0), "a module whose only parameter is its own, in no layer,"),
         (nn.BatchNorm1d(7), "batch norm of 7 channels, which learns a weight and a bias for each,"),
         (half_frozen, "a layer from 3 to 2 whose weights are frozen"),
-        (models.DenseAutoencoder(20), "lesson 1's model with 20 numbers"),
+        (tied, "two layers from 4 to 4 that share their weights"),
+        (models.DenseAutoencoder(20), "lesson 1's model with 20 latent dimensions"),
     ):
         kind = Integral if type(model) is nn.Linear else Real  # NumPy's product of no sides is 1.0
-        result = require_number(call(answer, model), f"what it returns for {what}", kind)
+        result = call(answer, model)
+        require(not torch.is_tensor(result), "it returns a tensor; an int is wanted.")
+        result = require_number(result, f"what it returns for {what}", kind)
         require_same(result, models.count_parameters(model), f"for {what} what it returns")
 
 
@@ -476,6 +484,7 @@ def _(answer):
         require_tensor(z, (n, latent_dim), f"the code of a batch of {n}", device=x.device)
         require_same(z, right.encode(x), f"with the same weights, the code of a batch of {n}")
         require(close(model.decode(z), right.decode(z)), "decode, which was given, draws something else now.")
+        model.train(n > 1)  # the validation loss is computed in evaluation mode
         terms = require_entries(call(model.loss, x), ("loss", "reconstruction", "l1"), "what loss returns")
         correct = right.loss(x)
         for name in ("l1", "reconstruction", "loss"):

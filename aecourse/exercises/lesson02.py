@@ -16,6 +16,7 @@ from aecourse.exercises.checks import (
     observe,
     prediction,
     require,
+    require_any_device,
     require_normal,
     require_number,
     require_same,
@@ -61,6 +62,7 @@ noise = Exercise(
 def _(answer):
     x = (0.3 + 0.4 * torch.rand(4000, 2, 3, 4)).to(default_device())  # so far from 0 and 1 that nothing is clipped
     added = (corrupted(answer, x, 0.06) - x).cpu()
+    require_any_device(answer, x, 0.06)
     require(added.isfinite().all(), "some pixels are nan or infinite.")
     changed = (added != 0).float().mean().item()
     observe(changed, 0, 0.02)
@@ -213,6 +215,7 @@ def _(answer):
             where = f"{what} the fraction whose square begins at (row, column)"
             require_same(positions, torch.full_like(positions, 1 / positions.numel()), where, rtol=0, atol=0.02)
     require_fresh(answer, torch.rand(5, 1, 28, 28), 6)
+    require_any_device(answer, x)
 
 
 def positions_in(x, size):

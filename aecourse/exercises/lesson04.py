@@ -14,6 +14,7 @@ from aecourse.exercises.checks import (
     observe,
     prediction,
     require,
+    require_any_device,
     require_same,
     require_same_gradients,
     require_tensor,
@@ -30,6 +31,7 @@ def require_enlarged(answer, solution, x, *scale):
     require_tensor(result, right.shape, what, device=x.device)
     require_same(result, right, what)
     require_same_gradients(result, right, {"x": x}, what)
+    require_any_device(answer, x, *scale)
 
 
 # 4.1 upsample_nearest

@@ -1,456 +1,648 @@
-"""Checks of lesson 5."""
+"""Exercises of lesson 5, part 1."""
+
+import math
+from functools import partial
 
 import torch
 from torch import nn
 
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_tensor
+from aecourse import losses, metrics, models
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    computed,
+    observe,
+    prediction,
+    require,
+    require_entries,
+    require_normal,
+    require_same,
+    require_same_gradients,
+    require_several,
+    require_tensor,
+)
+from aecourse.exercises.stubs import SHARP, graded_images, stub
 from aecourse.losses import binary_cross_entropy, gaussian_kl
-from aecourse.models import VariationalAutoencoder, reparameterize
+from aecourse.models import reparameterize
 from aecourse.training import default_device
 
-_BATCHES = (1, "one image"), (3, "three images")
-_WIDTHS = 3.0, 0.5, 0.01  # σ of the three numbers of a code; a logvar that is clamped at ±5 shows
+
+def require_posterior(calls, mu, sigma, what):
+    """Refuse the samples of two calls, each (n, d), unless all are independent ones from N(mu, sigma²), each (d,)."""
+    calls, mu, sigma = [z.detach().cpu() for z in calls], mu.detach().cpu(), sigma.detach().cpu()
+    varied = [len(z[:, 0].unique()) > 1 for z in calls]
+    observe([*varied, calls[0].equal(calls[1]), calls[0].equal(mu.expand_as(calls[0]))])
+    require_normal(torch.cat(calls), mu, sigma, what)
 
 
-def _listed(numbers, form=".3g"):
-    return ", ".join(f"{number:{form}}" for number in numbers.tolist())
+def require_sampled(model, method):
+    """Refuse a method of a stub that decodes anything but samples of the posterior.
 
-
-def _refuse_mistakes(value, mistakes):
-    """Refuse a value that equals that of a known mistake, with its message."""
-    for message, wrong in mistakes.items():
-        require(not close(value, wrong), message)
-
-
-def _require_drawn(z, mu, logvar, where=""):
-    """Refuse codes that are not drawn independently from N(mu, exp(logvar)).
-
-    z: (n, 3), detached; mu, logvar: (3,), the same for all. None is refused by chance: the tolerances are
-    8 standard errors for means and correlations, 11 for deviations and for the share within σ.
+    Returns what it gives for 1,000 equal images; the mean reconstruction at the samples that it decoded for them;
+    and the KL, in closed form and as estimated from these samples.
     """
-    error = 1 / len(z) ** 0.5
-    require(z.isfinite().all(), f"{where}codes are nan or inf: is there a root or a logarithm of a negative number?")
-    require(not close(z, mu.expand_as(z)), f"{where}nothing is drawn: all codes are mu.")
-    different = max(len(column.unique()) for column in z.T)
-    require(
-        different > 0.9 * len(z),
-        f"{where}among {len(z):,} codes the number of different ones is {different:,}: "
-        f"each image should draw its own, in every call.",
-    )
-    mean, std, sigma = z.mean(dim=0), z.std(dim=0), (0.5 * logvar).exp()
-    noise = (z - mean) / std.clamp(min=1e-12)
-    correlation = (noise.T @ noise / len(z)).fill_diagonal_(0).abs().max().item()
-    require(
-        correlation < 8 * error,
-        f"{where}the numbers of a code have correlations up to {correlation:.2f}: each needs noise of its own.",
-    )
-    require(
-        ((mean - mu).abs() <= 8 * error * std + 1e-6).all(),
-        f"{where}codes around {_listed(mu, '.2f')} have the means {_listed(mean, '.2f')}. "
-        f"Is mu added as it is, and the noise as often negative as positive?",
-    )
-    shown = f"{where}where σ is {_listed(sigma)} the codes have the standard deviations {_listed(std)}"
-    for wrong, name in ((sigma.square(), "σ², not σ"), (1 / sigma, "1/σ"), (torch.ones(3), "1 whatever σ is")):
-        require(not torch.allclose(std, wrong, rtol=8 * error), f"{shown}: that is {name}.")
-    require(torch.allclose(std, sigma, rtol=8 * error), f"{shown}. What makes σ of logvar?")
-    within = (noise.abs() < 1).float().mean().item()
-    require(
-        abs(within - 0.683) < 3 * error,
-        f"{where}{within:.0%} of the codes lie within σ of mu; of Gaussian ones 68% do. Which noise is drawn?",
-    )
+    where = "in training" if model.training else "in evaluation mode"
+    x, calls = graded_images()[1:2].to(default_device()), []
+    for _ in range(2):
+        model.decoded.clear()
+        result = call(getattr(model, method), x.repeat(1000, 1, 1, 1), sampled=True)
+        require(model.decoded, f"{where}, decode_logits is never called.")
+        calls.append(torch.cat(model.decoded))
+    mu, logvar = model.encode(x)
+    sigma = (0.5 * logvar).exp()
+    require_posterior(calls, mu[0], sigma[0], f"{where}, of what is decoded")
+    noise = ((calls[1] - mu) / sigma).detach()
+    z = mu + sigma * noise
+    logits = model.decode_logits(z)
+    estimate = 0.5 * (z.square() - noise.square() - logvar).sum(dim=1).mean()
+    return result, binary_cross_entropy(logits, x.expand_as(logits)).mean(), (gaussian_kl(mu, logvar)[0], estimate)
 
 
-@check(
-    "5.1",
-    reparameterize,
-    hints=(
-        "Take a number from N(0, 1), stretch it to the right width, and move it to the right place.",
-        "logvar is the logarithm of the variance, σ². What is σ?",
-        "torch.randn_like(mu) draws the numbers; (0.5 * logvar).exp() is σ.",
-    ),
-)
-def _reparameterize(answer):
-    for batch, images in _BATCHES:
-        mu, logvar = inputs = torch.randn(2, batch, 2, device=default_device())
-        before = inputs.clone()
-        z = answer(mu, logvar)
-        require_tensor(z, (batch, 2), f"the code of {images} with two numbers")
-        require(z.dtype == mu.dtype, f"of {mu.dtype} it makes codes of {z.dtype}, which no decoder takes.")
-        require(torch.equal(inputs, before), "it changes mu or logvar in place; the KL divergence still needs both.")
-    mu = torch.tensor([2.0, -1.0, 0.0]).expand(5000, 3).clone().requires_grad_()
-    logvar = (2 * torch.tensor(_WIDTHS).log()).expand(5000, 3).clone().requires_grad_()
-    z = answer(mu, logvar)
-    with torch.no_grad():
-        undrawn = answer(mu, logvar).equal(mu) and not z.equal(mu)
-        require(not undrawn, "inside torch.no_grad() nothing is drawn; tests of a model are made there.")
-        _require_drawn(torch.cat([z, answer(mu, logvar)]), mu[0], logvar[0])
-        again = []
-        for _ in range(2):
-            torch.default_generator.manual_seed(1)
-            again.append(answer(mu[:3], logvar[:3]))
-    require(torch.equal(*again), "after the same torch.manual_seed it draws other codes: is the noise PyTorch's?")
-    gradients = torch.autograd.grad(z.sum(), (mu, logvar), allow_unused=True) if z.requires_grad else (None, None)
-    missed = [name for name, g in zip(("mu", "logvar"), gradients) if g is None or not g.any()]
-    require(
-        len(missed) < 2,
-        f"the codes are right, but they {'pass on gradients of 0' if z.requires_grad else 'are cut off'}: "
-        f"neither mu nor logvar could learn. How is the code drawn?",
-    )
-    require(not missed, f"no gradient reaches {missed and missed[0]}. Is it detached, or replaced by a copy?")
-    wanted = torch.ones_like(mu), (z - mu).detach() / 2
-    for name, gradient, right in zip(("mu", "logvar"), gradients, wanted):
-        require(close(gradient, right), f"the codes are right, but not their gradients for {name}: is a part detached?")
+class Dense(nn.Module):
+    """The lesson's DenseVAE in small, with batch norm and dropout, and with a posterior of about this σ."""
 
-
-@check(
-    "5.2",
-    gaussian_kl,
-    hints=(
-        "For one number: ½ (mu² + σ² − 1 − log σ²).",
-        "logvar is log σ². So σ² is its exponential, and log σ² needs no logarithm.",
-        "Add up over the numbers of the code, dim=1. Every image keeps its own sum.",
-    ),
-)
-def _gaussian_kl(answer):
-    for batch, images in _BATCHES:
-        out = call(answer, *torch.randn(2, batch, 4, device=default_device()))
-        require(
-            not (torch.is_tensor(out) and out.ndim == 0),
-            "it returns one number for the whole batch; one per image is wanted.",
-        )
-        require_tensor(out, (batch,), f"the KL of {images} with codes of four numbers")
-    zero = call(answer, torch.zeros(2, 3), torch.zeros(2, 3))[0].item()
-    require(abs(zero) < float("inf"), f"at mu = 0, σ = 1 it is {zero}: what is divided by 0, or has no logarithm?")
-    require(abs(zero) < 1e-5, f"at mu = 0, σ = 1 it should be 0; yours, for three numbers, is {zero:.3g}.")
-    mu, sigma = torch.tensor([[0.0], [1.0], [0.0], [2.0]]), torch.tensor([[2.0], [1.0], [0.5], [3.0]])
-    logvar = 2 * sigma.log()
-    out, kl = call(answer, mu, logvar), gaussian_kl(mu, logvar)
-    require(not close(out, -kl), "the sign is wrong: a divergence is never negative.")
-    require(not close(out, 2 * kl), "it is twice too large: where is the ½?")
-    require(not close(out, gaussian_kl(logvar, mu)), "mu and logvar are taken for each other.")
-    require(
-        not close(out, gaussian_kl(-mu / sigma, -logvar)),
-        "that is the divergence of N(0, I) from the code's Gaussian; the other way round is wanted.",
-    )
-    at = f"at σ = 2, mu = 0 it is {out[0].item():.3f} nats instead of {kl[0].item():.3f}. "
-    require(not close(out, gaussian_kl(mu, 2 * logvar)), at + "Is logvar read as log σ?")
-    mixed = kl + 0.5 * (sigma - sigma.square())[:, 0]
-    require(not close(out, gaussian_kl(mu, logvar / 2)) and not close(out, mixed), at + "Is there a σ for a σ²?")
-    for i, what in enumerate(("σ = 2, mu = 0", "σ = 1, mu = 1", "σ = ½, mu = 0", "σ = 3, mu = 2")):
-        require(close(out[i], kl[i]), f"at {what} it is {out[i].item():.3f} nats; {kl[i].item():.3f} are wanted.")
-    mu, logvar = torch.randn(3, 5).requires_grad_(), torch.randn(3, 5).mul(3).requires_grad_()
-    out, kl = call(answer, mu, logvar), gaussian_kl(mu, logvar)
-    require(not close(out * 5, kl), "it is right for one number and 5 times too small for five: sum, do not average.")
-    require(close(out, kl), "it is right for one number and wrong for a code of five. What is added up?")
-    require(out.requires_grad, "it is cut off from mu and logvar: is there a detach, an item() or a no_grad?")
-    gradients = torch.autograd.grad(out.sum(), (mu, logvar), allow_unused=True)
-    for name, gradient, right in zip(("mu", "logvar"), gradients, (mu, logvar.expm1() / 2)):
-        require(gradient is not None, f"it is right, but no gradient reaches {name}: is it detached?")
-        require(close(gradient, right.detach()), f"it is right, but not its gradient for {name}: is a part detached?")
-
-
-class _Stub(nn.Module):
-    """A model whose codes have three numbers: brighter images have larger ones. Keeps the codes it decodes."""
-
-    def __init__(self, widths=_WIDTHS):
+    def __init__(self, width):
         super().__init__()
-        self.mu = nn.Parameter(torch.tensor([2.0, -1.0, 0.0]))
-        self.logvar = nn.Parameter(2 * torch.tensor(widths).log())
-        self.weight = nn.Parameter(torch.linspace(-0.2, 0.3, 3 * 784).view(3, 784))
-        self.codes = []
+        inner = nn.Sequential(nn.BatchNorm1d(30), nn.Dropout(0.5))
+        self.hidden = nn.Sequential(nn.Linear(784, 30), inner)
+        self.mu, self.logvar = nn.Linear(30, 5), nn.Linear(30, 5)
+        self.decoder = nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 784))
+        nn.init.constant_(self.logvar.bias, 2 * math.log(width))
+        self.hidden.eval()  # while the model itself is in training, as when batch norm is frozen
 
-    def encode(self, x):
-        brightness = x.flatten(start_dim=1).mean(dim=1, keepdim=True)
-        return self.mu + 16 * brightness, self.logvar.expand(len(x), 3)
-
-    def decode_logits(self, z):
-        self.codes.append(z.detach().flatten(end_dim=-2))
-        return (z @ self.weight).view(-1, 1, 28, 28)
+    encode, decode_logits = models.DenseVAE.encode, models.DenseVAE.decode_logits
 
 
-def _stub(base=VariationalAutoencoder, *widths, **methods):
-    """A stub that inherits the learner's methods."""
-    return type("Stub", (_Stub, base), methods)(*widths)
+def dense(base=models.VariationalAutoencoder, width=1e-6, **methods):
+    """A Dense that has the methods of a base class, which may be the learner's, and these."""
+    return type("SmallVAE", (Dense, base), methods)(width)
 
 
-_SHARP = (1e-6,) * 3  # what is drawn is mu, to six digits
-
-
-def _images():
-    """Four images, from dark to bright."""
-    return torch.rand(4, 1, 28, 28) * torch.tensor([0.2, 0.5, 0.8, 1.0]).view(4, 1, 1, 1)
-
-
-def _require_drawn_by(model, function, where=""):
-    """Refuse a function of images that decodes other codes than drawn ones.
-
-    Returns what it makes of 1,000 equal images, that image, and the codes that it decoded for them, one or
-    more for each.
-    """
-    x = _images()[1:2]
-    many = x.repeat(1000, 1, 1, 1)
-    model.codes.clear()
-    out = function(many)
-    require(model.codes, f"{where}decode_logits is never called.")
-    codes = torch.cat(model.codes)
+def confident(model):
+    """An image to which a stub's decoder now gives logits of ±30 and ±200, all right ones but at some grey pixels."""
+    logits = torch.tensor([-200.0, -30.0, -30.0, 30.0, 200.0, 0.0, 1.0], device=default_device()).repeat(112)
+    x = (logits > 0).float()
+    x[1::7] = 0.3
     with torch.no_grad():
-        function(many)
-        mu, logvar = model.encode(x)
-    _require_drawn(torch.cat(model.codes), mu[0], logvar[0], where)
-    return out, x, codes
+        z = model.encode(x[None])[0]
+        model.weight.copy_(z.T * logits / z.square().sum())
+    return x.view(1, 1, 28, 28)
 
 
-def _reconstruction_mistakes(model, x, codes):
-    """The mean reconstruction of an image by these codes, and what known mistakes make of it."""
-    logits = model.decode_logits(codes)
-    x = x.expand_as(logits)
-    right, twice, swapped = (
-        binary_cross_entropy(*pair).mean() for pair in ((logits, x), (logits.sigmoid(), x), (x, logits))
-    )
-    return right, {
-        "a sigmoid is applied twice: binary_cross_entropy takes logits.": twice,
-        "logits and images have changed places in binary_cross_entropy.": swapped,
-        "reconstruction has the wrong sign: binary_cross_entropy is minus a logarithm.": -right,
-        "reconstruction is 784 times too small: the sum over pixels is wanted, not the mean.": right / 784,
-    }
+def require_same_loss(model, right, x):
+    """Refuse a model whose loss differs from that of the right one, or teaches its parameters anything else."""
+    right.load_state_dict(model.state_dict(), strict=False)
+    what = f"for a batch of {len(x)}"
+    terms, names = call(model.loss, x, sampled=True), ("reconstruction", "kl", "loss")
+    require_entries(terms, names, f"{what}, what the loss returns")
+    correct = right.loss(x)
+    for name in names:
+        require_tensor(terms[name], (), f"{what}, {name}", device=x.device)
+        require_same(terms[name], correct[name], f"{what}, {name}")
+    ours = dict(right.named_parameters())
+    yours = {name: model.get_parameter(name) for name in ours}
+    require_same_gradients(terms["loss"], correct["loss"], yours, f"{what}, the loss", ours)
 
 
-def _require_terms(terms, batch, images):
-    """Refuse what is not (reconstruction, kl), one number per image each."""
-    require(terms is not None, "elbo returns None. Is there a return?")
-    require(
-        isinstance(terms, (tuple, list)) and len(terms) == 2,
-        f"elbo should return two things, reconstruction and kl; yours returns "
-        f"{len(terms) if isinstance(terms, (tuple, list)) else f'one {type(terms).__name__}'}.",
-    )
-    for name, term in zip(("reconstruction", "kl"), terms):
-        require(
-            not (torch.is_tensor(term) and term.ndim == 0),
-            f"{name} is one number for the whole batch; one per image is wanted. loss averages.",
-        )
-        require_tensor(term, (batch,), f"{name} of {images}")
+# 5.1 reparameterize
 
-
-def _require_scalars(terms, what):
-    """Refuse what is not a dictionary of the three scalars."""
-    require(terms is not None, f"{what} returns None. Is there a return?")
-    require(
-        isinstance(terms, dict) and {"loss", "reconstruction", "kl"} <= set(terms),
-        f'{what} should return a dictionary with "loss", "reconstruction" and "kl".',
-    )
-    for name in ("reconstruction", "kl", "loss"):
-        require_tensor(terms[name], (), f"the {name} of {what}")
-
-
-def _require_gradients_of(name, term, model):
-    """Refuse a term whose gradient does not reach all parts of the model that it depends on."""
-    parts = {"mu": model.mu, "logvar": model.logvar} | ({} if name == "kl" else {"the decoder": model.weight})
-    gradients = [None] * len(parts)
-    if term.requires_grad:
-        gradients = torch.autograd.grad(term.sum(), parts.values(), allow_unused=True, retain_graph=True)
-    missed = [part for part, gradient in zip(parts, gradients) if gradient is None or not gradient.any()]
-    require(not missed, f"no gradient of the {name} reaches {' and '.join(missed)}: is something detached on the way?")
-
-
-@check(
-    "5.3",
-    VariationalAutoencoder,
+sample = Exercise(
+    "5.1",
+    models.reparameterize,
     hints=(
-        "Four steps: encode, draw, decode, compare. The first gives mu and logvar.",
-        "decode_logits makes of the drawn code what binary_cross_entropy takes.",
+        "Take a sample from N(0, 1), stretch it to the right width, and move it to the right place.",
+        "logvar is the logarithm of the variance, σ². What is σ?",
+        "torch.randn_like(mu) makes the noise; (0.5 * logvar).exp() is σ.",
+    ),
+)
+
+
+@sample.check
+def _(answer):
+    device, mu = default_device(), torch.tensor([[2.0, -1.0, 0.0], [-4.0, 0.5, 1.0]])
+    usual = 2 * torch.tensor([[3.0, 0.5, 0.01], [0.2, 1.0, 2.0]]).log()
+    for logvar in (usual, torch.tensor([[10.0, -10.0, 1.0], [-10.0, 3.0, 9.0]])):
+        inputs = [computed(x.repeat(5000, 1).to(device)) for x in (mu, logvar)]
+        z = call(answer, *inputs, sampled=True)
+        require_tensor(z, (10_000, 3), "what it returns for 10,000 images", device=device)
+        with torch.no_grad():
+            again = call(answer, *(x.detach() for x in inputs), sampled=True)
+        require_tensor(again, (10_000, 3), "what it returns inside torch.no_grad()", device=device)
+        sigma, pairs = (0.5 * logvar).exp(), [z.reshape(-1, 6), again.reshape(-1, 6)]
+        require_posterior(pairs, mu.flatten(), sigma.flatten(), "of what it samples for two images in turn")
+        noise = ((z - inputs[0]) / sigma.repeat(5000, 1).to(device)).detach()
+        right = inputs[0] + (0.5 * inputs[1]).exp() * noise
+        require_same_gradients(z, right, dict(zip(("mu", "logvar"), inputs)), "what it samples")
+    for shape in ((3, 5), (1, 2), (128, 20)):
+        mu, logvar = torch.randn(shape, device=device), torch.full(shape, -28.0, device=device)
+        z = call(answer, mu, logvar, sampled=True)
+        require_tensor(z, shape, f"for mu and logvar of the shape {shape}, what it returns", device=device)
+        require_same(z, mu, "for a σ of 0.000001, where a sample is nearly mu, what it returns", atol=1e-4)
+    again, mu, logvar = [], torch.randn(3, 5), torch.randn(3, 5)
+    for _ in range(2):
+        torch.default_generator.manual_seed(1)
+        again.append(call(answer, mu, logvar, sampled=True))
+    require(again[0].equal(again[1]), "after the same torch.manual_seed it samples something else.")
+
+
+sample.add_mistakes(
+    variance_as_width=(
+        "the noise is multiplied by the variance σ²; the standard deviation σ is wanted.",
+        lambda mu, logvar: mu + logvar.exp() * torch.randn_like(mu),
+    ),
+    logvar_as_width=(
+        "the noise is multiplied by logvar, which is a logarithm. What makes σ of it?",
+        lambda mu, logvar: mu + logvar * torch.randn_like(mu),
+    ),
+    forgets_sigma=(
+        "the noise has the width 1, whatever σ is.",
+        lambda mu, logvar: mu + torch.randn_like(mu),
+    ),
+    root_of_logvar=(
+        "a root is taken of logvar, which may be negative. It is the variance whose root is σ.",
+        lambda mu, logvar: mu + logvar.sqrt() * torch.randn_like(mu),
+    ),
+    rand_instead_of_randn=(
+        "the noise is never negative: torch.rand is uniform between 0 and 1. Which is the normal one?",
+        lambda mu, logvar: mu + (0.5 * logvar).exp() * torch.rand_like(mu),
+    ),
+    shared_by_the_batch=(
+        "all images of a batch get the same noise.",
+        lambda mu, logvar: mu + (0.5 * logvar).exp() * torch.randn(mu.shape[1], device=mu.device),
+    ),
+    shared_by_the_dimensions=(
+        "all latent dimensions of an image get the same noise.",
+        lambda mu, logvar: mu + (0.5 * logvar).exp() * torch.randn(len(mu), 1, device=mu.device),
+    ),
+    width_of_the_first=(
+        "all images get the σ of the first.",
+        lambda mu, logvar: mu + (0.5 * logvar[:1]).exp() * torch.randn_like(mu),
+    ),
+    none_without_gradients=(
+        "inside torch.no_grad() nothing is sampled; models are tested there.",
+        lambda mu, logvar: reparameterize(mu, logvar) if torch.is_grad_enabled() else mu,
+    ),
+    torch_normal=(
+        "the samples are right, but no gradient reaches mu and logvar. How does PyTorch's function sample?",
+        lambda mu, logvar: torch.normal(mu, (0.5 * logvar).exp()),
+    ),
+    detaches_sigma=(
+        "the samples are right, but σ is detached: logvar could not learn.",
+        lambda mu, logvar: mu + (0.5 * logvar).exp().detach() * torch.randn_like(mu),
+    ),
+)
+
+
+@sample.mistake("every call samples the same noise: a seed belongs outside.")
+def seeds_the_noise(mu, logvar):
+    torch.manual_seed(0)
+    return reparameterize(mu, logvar)
+
+
+# 5.2 gaussian_kl
+
+divergence = Exercise(
+    "5.2",
+    losses.gaussian_kl,
+    hints=(
+        "For one latent dimension: ½ (mu² + σ² − 1 − log σ²).",
+        "logvar is log σ². So σ² is its exponential, and log σ² needs no logarithm.",
+        "Sum over the latent dimensions, dim=1. Every image keeps its own sum.",
+    ),
+)
+
+
+@divergence.check
+def _(answer):
+    images = torch.randn(2, 3, 5)
+    images[:, 2] = 0  # the prior itself, whose KL is 0
+    extreme = torch.tensor([[[3.0, -2.0]], [[10.0, -10.0]]])
+    for inputs in (images, extreme, torch.randn(2, 1, 4), 3 * torch.randn(2, 128, 20)):
+        mu, logvar = (computed(x) for x in inputs.to(default_device()))
+        result = call(answer, mu, logvar)
+        what = f"for mu and logvar of the shape {tuple(mu.shape)}, what it returns"
+        require_tensor(result, mu.shape[:1], what, device=mu.device)
+        right = losses.gaussian_kl(mu, logvar)
+        require_same(result, right, what, atol=1e-5)
+        require_same_gradients(result, right, {"mu": mu, "logvar": logvar}, what)
+
+
+divergence.add_mistakes(
+    forgets_the_minus=(
+        "the sign is wrong: a divergence is never negative.",
+        lambda mu, logvar: -gaussian_kl(mu, logvar),
+    ),
+    forgets_the_half=(
+        "it is twice as much as asked: where is the ½?",
+        lambda mu, logvar: 2 * gaussian_kl(mu, logvar),
+    ),
+    sums_over_everything=(
+        "it is one number for the whole batch; keep one for each image.",
+        lambda mu, logvar: gaussian_kl(mu, logvar).sum(),
+    ),
+    sums_over_the_batch=(
+        "it sums over the batch; sum over the latent dimensions of each image.",
+        lambda mu, logvar: 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=0),
+    ),
+    averages_over_the_dimensions=(
+        "it averages over the latent dimensions; sum over them.",
+        lambda mu, logvar: gaussian_kl(mu, logvar) / mu.shape[1],
+    ),
+    averages_over_the_batch=(
+        "every image gets the average of the batch; each has a KL of its own.",
+        lambda mu, logvar: gaussian_kl(mu, logvar).mean().expand(len(mu)),
+    ),
+    swaps_mu_and_logvar=(
+        "mu and logvar are taken for each other.",
+        lambda mu, logvar: gaussian_kl(logvar, mu),
+    ),
+    other_direction=(
+        "that is the divergence of N(0, I) from N(mu, σ²); the other way round is wanted.",
+        lambda mu, logvar: 0.5 * (logvar - 1 + (1 + mu.square()) / logvar.exp()).sum(dim=1),
+    ),
+    reads_logvar_as_log_sigma=(
+        "logvar is read as log σ; it is log σ².",
+        lambda mu, logvar: gaussian_kl(mu, 2 * logvar),
+    ),
+    sigma_without_the_square=(
+        "there is a σ where σ² belongs.",
+        lambda mu, logvar: 0.5 * (mu.square() + (0.5 * logvar).exp() - 1 - logvar).sum(dim=1),
+    ),
+    detaches_the_variance=(
+        "the values are right, but part of it is detached: σ² has a gradient as well.",
+        lambda mu, logvar: 0.5 * (mu.square() + logvar.exp().detach() - 1 - logvar).sum(dim=1),
+    ),
+)
+
+
+@divergence.mistake("it is estimated from a sample; the formula needs none.")
+def from_a_sample(mu, logvar):
+    z = reparameterize(mu, logvar)
+    return 0.5 * (z.square() - (z - mu).square() / logvar.exp() - logvar).sum(dim=1)
+
+
+# 5.3 VariationalAutoencoder
+
+vae = Exercise(
+    "5.3",
+    models.VariationalAutoencoder,
+    hints=(
+        "Four steps: encode, sample, decode, compare. The first gives mu and logvar.",
+        "decode_logits makes of the sampled latent code what binary_cross_entropy takes.",
         "gaussian_kl(mu, logvar) is the second term. Both functions give one number per image: return them.",
     ),
 )
-def _variational_autoencoder(answer):
-    require(
-        isinstance(answer, type) and issubclass(answer, nn.Module),
-        "the lesson's models are built on VariationalAutoencoder: it should be a class, and an nn.Module.",
+
+
+@vae.check
+def _(answer):
+    module = isinstance(answer, type) and issubclass(answer, nn.Module)
+    require(module, "the lesson's models are built on it: it should be a class, and an nn.Module.")
+    device, names = default_device(), ("reconstruction", "kl")
+    trained = stub(answer).to(device)
+    at_samples = [require_sampled(trained.train(mode), "elbo") for mode in (True, False)][0]
+    for x in (graded_images().to(device), graded_images()[1:2].to(device)):
+        model, right = (stub(kind, SHARP).to(device) for kind in (answer, models.VariationalAutoencoder))
+        model.beta = right.beta = 3.0
+        terms = require_several(call(model.elbo, x, sampled=True), names, "what elbo returns")
+        for name, term, value, part in zip(names, terms, right.elbo(x), ("weight", "logvar")):
+            require_tensor(term, (len(x),), f"for a batch of {len(x)}, {name}", device=device)
+            require_same(term, value, f"for a batch of {len(x)}, {name}")
+            yours, ours = ({"mu": m.mu, part: m.get_parameter(part)} for m in (model, right))
+            require_same_gradients(term, value, yours, name, ours)
+        require_same_loss(model, right, x)
+        for name, inputs in (("decode", model.encode(x)[0]), ("reconstruct", x), ("forward", x)):
+            result, value = call(getattr(model, name), inputs), right.reconstruct(x)
+            require_tensor(result, x.shape, f"what {name} returns", device=device)
+            require_same(result, value, f"what {name} returns")
+            yours, ours = ({"mu": m.mu, "weight": m.weight} for m in (model, right))
+            require_same_gradients(result, value, yours, f"what {name} returns", ours)
+    (term, kl), right, (right_kl, _) = at_samples
+    require_same(term.mean(), right, "the mean reconstruction of 1,000 equal images")
+    require_same(kl, right_kl.expand(1000), "for equal images, kl")
+    require_same_gradients(term.mean(), right, dict(trained.named_parameters()), "at the samples, reconstruction")
+    require_same_loss(dense(answer).to(device), dense().to(device), graded_images().to(device))
+    x = confident(model)
+    term, value = call(model.elbo, x, sampled=True)[0], binary_cross_entropy(model.decode_logits(model.encode(x)[0]), x)
+    require_same(term, value, "where logits are ±30 and ±200, reconstruction")
+    finite = all(g.isfinite().all() for g in torch.autograd.grad(term.sum(), (model.mu, model.weight)))
+    require(finite, "where logits are ±30 and ±200, a gradient of reconstruction is nan or inf.")
+
+
+def model_with(elbo):
+    """A class that is right but for its elbo."""
+    return type(elbo.__name__, (models.VariationalAutoencoder,), {"elbo": elbo})
+
+
+def elbo_mistake(message):
+    """Register as a mistake an elbo, written as a function of model, images, mu, logvar and a sample."""
+
+    def register(function):
+        def elbo(self, x):
+            mu, logvar = self.encode(x)
+            return function(self, x, mu, logvar, reparameterize(mu, logvar))
+
+        elbo.__name__ = function.__name__
+        return vae.mistake(message)(model_with(elbo))
+
+    return register
+
+
+def elbo_at(model, x, mu, logvar, z):
+    """Both terms of the negative ELBO, if z is the sample."""
+    return binary_cross_entropy(model.decode_logits(z), x), gaussian_kl(mu, logvar)
+
+
+@elbo_mistake("nothing is sampled: it decodes the mean.")
+def decodes_the_mean(self, x, mu, logvar, z):
+    return elbo_at(self, x, mu, logvar, mu)
+
+
+@elbo_mistake("it samples in training only; a test has the same loss.")
+def samples_in_training_only(self, x, mu, logvar, z):
+    return elbo_at(self, x, mu, logvar, z if self.training else mu)
+
+
+@elbo_mistake("a sigmoid is applied twice: binary_cross_entropy takes logits.")
+def sigmoid_twice(self, x, mu, logvar, z):
+    return binary_cross_entropy(self.decode(z), x), gaussian_kl(mu, logvar)
+
+
+@elbo_mistake("that is the squared error; the ELBO wants the negative log-likelihood, in nats.")
+def squared_error(self, x, mu, logvar, z):
+    return losses.squared_error(self.decode(z), x), gaussian_kl(mu, logvar)
+
+
+@elbo_mistake("it takes logarithms of probabilities, which become exactly 0 and 1: training would stop with nan.")
+def logarithms_of_probabilities(self, x, mu, logvar, z):
+    p = self.decode(z)
+    return -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1), gaussian_kl(mu, logvar)
+
+
+@elbo_mistake("kl is weighted by beta already; loss does that.")
+def weighs_by_beta(self, x, mu, logvar, z):
+    return binary_cross_entropy(self.decode_logits(z), x), self.beta * gaussian_kl(mu, logvar)
+
+
+@elbo_mistake("mu and logvar are taken for each other in kl.")
+def swaps_in_the_kl(self, x, mu, logvar, z):
+    return elbo_at(self, x, logvar, mu, z)
+
+
+@elbo_mistake("kl is that of the sample; it should be that of the posterior.")
+def kl_of_the_sample(self, x, mu, logvar, z):
+    return elbo_at(self, x, z, logvar, z)
+
+
+@elbo_mistake("the sampled latent code is detached: the encoder hears nothing from the reconstruction.")
+def detaches_the_sample(self, x, mu, logvar, z):
+    return elbo_at(self, x, mu, logvar, z.detach())
+
+
+@elbo_mistake("the sample passes no gradient on to logvar, which then learns from the KL alone.")
+def detaches_the_width(self, x, mu, logvar, z):
+    return elbo_at(self, x, mu, logvar, reparameterize(mu, logvar.detach()))
+
+
+vae.add_mistakes(
+    lambda change: model_with(lambda self, x: change(*models.VariationalAutoencoder.elbo(self, x))),
+    mean_over_pixels=(
+        "reconstruction is averaged over the pixels; sum over them.",
+        lambda r, kl: (r / 784, kl),
+    ),
+    kl_first=(
+        "the two are in the wrong order: reconstruction first.",
+        lambda r, kl: (kl, r),
+    ),
+    log_likelihood=(
+        "reconstruction has the wrong sign: it is minus a log-likelihood.",
+        lambda r, kl: (-r, kl),
+    ),
+    negative_kl=(
+        "kl has the wrong sign: a divergence is never negative.",
+        lambda r, kl: (r, -kl),
+    ),
+    adds_the_kl=(
+        "reconstruction holds the KL as well; the two are wanted apart.",
+        lambda r, kl: (r + kl, kl),
+    ),
+    detaches_the_kl=(
+        "kl is detached: nothing pulls the posterior to the prior.",
+        lambda r, kl: (r, kl.detach()),
+    ),
+    averages_the_batch=(
+        "both are averaged over the batch already; keep one number for each image. loss averages.",
+        lambda r, kl: (r.mean(), kl.mean()),
+    ),
+    average_for_each=(
+        "every image gets the average of its batch; each has a reconstruction of its own.",
+        lambda r, kl: (r.mean().expand(len(r)), kl),
+    ),
+)
+
+
+# 5.4 vae_loss
+
+fix_loss = Exercise(
+    "5.4",
+    models.VariationalAutoencoder.loss,
+    hints=(
+        "The symptom is in the KL alone. Which of its axes is the batch, which the latent dimensions?",
+        "For each image the KL is a sum over its latent dimensions. Then comes the mean over images.",
+    ),
+    name="vae_loss",
+)
+
+
+@fix_loss.check
+def _(answer):
+    device = default_device()
+    for make in (dense, partial(stub, widths=SHARP)):
+        model, right = make(loss=answer).to(device), make().to(device)
+        for x in (graded_images().to(device), graded_images()[1:2].to(device)):
+            require_same_loss(model, right, x)
+    x = confident(model)
+    value = binary_cross_entropy(model.decode_logits(model.encode(x)[0]), x)[0]
+    require_same(
+        call(model.loss, x, sampled=True)["reconstruction"], value, "at logits of ±30 and ±200, reconstruction"
     )
-    for batch, images in _BATCHES:
-        model, x = _stub(answer).to(default_device()), torch.rand(batch, 1, 28, 28, device=default_device())
-        _require_terms(model.elbo(x), batch, images)
-    for where in ("", "in evaluation mode, "):
-        model = _stub(answer).train(not where)
-        (reconstruction, kl), x, codes = _require_drawn_by(model, model.elbo, where)
-        value, mistakes = _reconstruction_mistakes(model, x, codes)
-        yours, right = reconstruction.mean(), gaussian_kl(*model.encode(x))
-        swapped = close(yours, right) and close(kl.mean(), value)
-        require(not swapped, "the two are in the wrong order: reconstruction first.")
-        mistakes["reconstruction holds the KL as well: the two are wanted apart."] = value + right
-        _refuse_mistakes(yours, mistakes)
-        require(
-            close(yours, value),
-            f"{where}reconstruction is {yours.item():.4g} nats on average over 1,000 draws; the codes that were "
-            f"decoded give {value.item():.4g}.",
-        )
-    x, model = _images(), _stub(answer)
-    model.beta = 3.0
-    kl, again, (mu, logvar) = model.elbo(x)[1], model.elbo(x)[1], model.encode(x)
-    right = gaussian_kl(mu, logvar)
-    require(close(kl, again), "kl changes from call to call. What in the closed form would be random?")
-    mistakes = {
-        "kl has the wrong sign: a divergence is never negative.": -right,
-        "kl is weighted by beta already; loss does that.": 3 * right,
-        "kl is 3 times too small for codes of three numbers.": right / 3,
-        "mu and logvar are taken for each other in kl.": gaussian_kl(logvar, mu),
-    }
-    _refuse_mistakes(kl, mistakes)
-    require(close(kl, right), f"kl is {kl[0].item():.4g} nats for a dark image instead of {right[0].item():.4g}.")
-    for name, term in zip(("reconstruction", "kl"), model.elbo(x)):
-        _require_gradients_of(name, term, model)
-    model = _stub(answer, _SHARP)
-    model.beta = 3.0
-    logits = model.decode_logits(mu)
-    right = {"reconstruction": binary_cross_entropy(logits, x), "kl": gaussian_kl(*model.encode(x))}
-    gap = (model.elbo(x)[0] - right["reconstruction"]).abs().max().item()
-    require(gap < 0.1, f"reconstruction is right for equal images, but in a mixed batch off by {gap:.3g} nats.")
-    terms = model.loss(x)
-    _require_scalars(terms, "loss")
-    for name, value in right.items():
-        require(close(terms[name], value.mean()), f"the {name} of loss should be the mean over the batch.")
-    require(
-        close(terms["loss"], terms["reconstruction"] + 3 * terms["kl"]), "loss should be reconstruction + beta · kl."
-    )
-    model = _stub(answer)
-    for name, out in (("reconstruct", model.reconstruct(x)), ("forward", model(x))):
-        require_tensor(out, x.shape, f"what {name} makes of four images")
-        require(close(out, logits.sigmoid()), f"{name} should decode the mean, undrawn, to pixels in [0, 1].")
+    model = stub(loss=answer).to(device)
+    result, reconstruction, (kl, _) = [require_sampled(model.train(mode), "loss") for mode in (True, False)][0]
+    require_same(result["loss"], reconstruction + kl, "the loss of 1,000 equal images")
+    parts = dict(model.named_parameters())
+    require_same_gradients(result["loss"], reconstruction + kl, parts, "at the samples, the loss")
 
 
-def vae_loss(model, x):
-    """reconstruction + kl, in nats per image, averaged over the batch.
-
-    x: (batch, 1, 28, 28) in [0, 1]. Returns {"loss": …, "reconstruction": …, "kl": …}, scalars.
-    """
-    mu, logvar = model.encode(x)
-    logits = model.decode_logits(reparameterize(mu, logvar))
-    reconstruction = binary_cross_entropy(logits, x).mean()
-    kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
+def loss_of(reconstruction, kl):
+    """The dictionary that a loss returns."""
     return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
-@check(
-    "5.4",
-    vae_loss,
-    hints=(
-        "The symptom is in the KL alone. Which of its axes is the batch, which the code?",
-        "For each image the KL is a sum over the numbers of its code. Then comes the mean over images.",
-    ),
-)
-def _vae_loss(answer):
-    def run(x, *widths):
-        model = _stub(VariationalAutoencoder, *widths, loss=answer)  # as the lesson puts it into a model
-        terms = model.to(x.device).loss(x)
-        _require_scalars(terms, "vae_loss")
-        return model, terms
-
-    x = _images()
-    run(x.to(default_device()))
-    (model, once), (_, twice) = run(x), run(torch.cat([x, x]))
-    require(
-        close(once["kl"], twice["kl"]),
-        f"a batch of 4 images has the KL {once['kl'].item():.4g}, the same images twice {twice['kl'].item():.4g}. "
-        f"It should not depend on how many there are.",
-        Bug,
-    )
-    tested = _stub(loss=answer).eval()
-    _require_drawn_by(tested, tested.loss, "something else has changed: ")
-    sharp, terms = run(x, _SHARP)
-    right = binary_cross_entropy(sharp.decode_logits(sharp.encode(x)[0]), x).mean()
-    kl = gaussian_kl(*model.encode(x)).mean()
-    for name, yours, wanted in (("reconstruction", terms["reconstruction"], right), ("kl", once["kl"], kl)):
-        require(
-            close(yours, wanted),
-            f"{name} is {yours.item():.4g} nats per image instead of {wanted.item():.4g}: {yours / wanted:.3g} times. "
-            f"Here 4 images have 784 pixels and codes of 3 numbers each.",
-        )
-    require(close(once["loss"], once["reconstruction"] + once["kl"]), "loss should be reconstruction + kl.")
-    for name in ("reconstruction", "kl", "loss"):
-        _require_gradients_of(name, once[name], model)
-
-
-def elbo_estimate(model, x):
-    """The ELBO of each image, estimated with one drawn code: (batch,), in nats, negative.
-
-    x: (batch, 1, 28, 28) in [0, 1].
-    """
+@fix_loss.given("the loss of the same images still depends on how many of them are in a batch.")
+def the_bug_itself(model, x):
     mu, logvar = model.encode(x)
     logits = model.decode_logits(reparameterize(mu, logvar))
+    reconstruction = binary_cross_entropy(logits, x).mean()
+    kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=0).mean()
+    return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+
+
+@fix_loss.mistake("the KL no longer depends on the batch, but is too small: the more latent dimensions, the smaller.")
+def mean_of_everything(model, x):
+    mu, logvar = model.encode(x)
+    return loss_of(model.elbo(x)[0].mean(), gaussian_kl(mu, logvar).mean() / mu.shape[1])
+
+
+@fix_loss.mistake("the terms are right, but the loss is not their sum.")
+def drops_the_kl(model, x):
+    reconstruction, kl = (term.mean() for term in model.elbo(x))
+    return loss_of(reconstruction, kl) | {"loss": reconstruction}
+
+
+@fix_loss.mistake("something else has changed: the same images have the same reconstruction in every call.")
+def decodes_mu(model, x):
+    mu, logvar = model.encode(x)
+    return loss_of(binary_cross_entropy(model.decode_logits(mu), x).mean(), gaussian_kl(mu, logvar).mean())
+
+
+@fix_loss.mistake("the values are right, but the encoder no longer learns from the reconstruction.")
+def detaches_the_latent_code(model, x):
+    mu, logvar = model.encode(x)
+    logits = model.decode_logits(reparameterize(mu, logvar).detach())
+    return loss_of(binary_cross_entropy(logits, x).mean(), gaussian_kl(mu, logvar).mean())
+
+
+fix_loss.add_mistakes(
+    lambda change: lambda model, x: loss_of(*change(*model.elbo(x))),
+    sums_everything=(
+        "twice as many images have twice the KL.",
+        lambda r, kl: (r.mean(), kl.sum()),
+    ),
+    batches_of_128=(
+        "the KL is right for batches of 128 images only.",
+        lambda r, kl: (r.mean(), kl.sum() / 128),
+    ),
+    negative_kl=(
+        "the KL is negative now; a divergence never is.",
+        lambda r, kl: (r.mean(), -kl.mean()),
+    ),
+    sums_the_reconstruction=(
+        "now twice as many images have twice the reconstruction; its mean was right.",
+        lambda r, kl: (r.sum(), kl.mean()),
+    ),
+)
+
+
+# 5.5 elbo_estimate
+
+fix_estimate = Exercise(
+    "5.5",
+    metrics.elbo_estimate,
+    hints=(
+        "The first term of the ELBO is an expectation over q(z|x). What is decoded here instead?",
+        "The mean is one latent code, and the most convenient one. Take a sample, as in training.",
+    ),
+)
+
+
+@fix_estimate.check
+@torch.no_grad()
+def _(answer):
+    device, widths = default_device(), (0.01,) * 3
+    model = stub(estimate=answer).to(device)
+    result, reconstruction, kls = [require_sampled(model.train(mode), "estimate") for mode in (True, False)][1]
+    for model in (stub(widths=widths, estimate=answer).to(device), dense(width=0.01, estimate=answer).to(device)):
+        for x in (graded_images().to(device), graded_images()[1:2].to(device)):
+            results = [call(model.estimate, x, sampled=True) for _ in range(50)]
+            what = f"for a batch of {len(x)}, what it returns"
+            for one in results:
+                require_tensor(one, (len(x),), what, device=device)
+            mu, logvar = model.encode(x)
+            right = -binary_cross_entropy(model.decode_logits(mu), x) - gaussian_kl(mu, logvar)
+            # a σ of 0.01 moves a sample's estimate by a nat or so; the KL may be estimated as well
+            require_same(torch.stack(results).mean(dim=0), right, f"{what}, averaged over 50 calls,", 0, 1.5)
+    yours = result.mean()
+    right = min((-reconstruction - kl for kl in kls), key=lambda value: (value - yours).abs())
+    require_same(yours, right, "on average over 1,000 equal images, what it returns")
+    model = stub(widths=widths, estimate=answer).to(device)
+    x = confident(model)
+    result = call(model.estimate, x, sampled=True)
+    require_same(result, metrics.elbo_estimate(model, x), "at logits of ±30 and ±200, what it returns", 0, 20)
+
+
+def estimate_at(model, x, z):
+    """What the ELBO would be if z were sampled from the posterior."""
+    return -binary_cross_entropy(model.decode_logits(z), x) - gaussian_kl(*model.encode(x))
+
+
+@fix_estimate.given("two calls give the very same estimate, and it is better than what `evaluate` says.")
+def the_bug_in_the_estimate(model, x):
+    mu, logvar = model.encode(x)
+    logits = model.decode_logits(mu)
     return -binary_cross_entropy(logits, x) - gaussian_kl(mu, logvar)
 
 
-@check(
-    "5.5",
-    elbo_estimate,
-    hints=(
-        "The first term of the ELBO is an expectation over q(z|x). What is decoded here instead?",
-        "The mean is one code, and the most convenient one. Draw a code, as in training.",
+@fix_estimate.mistake("in evaluation mode two calls still give the very same estimate.")
+def samples_while_training(model, x):
+    mu, logvar = model.encode(x)
+    return estimate_at(model, x, reparameterize(mu, logvar) if model.training else mu)
+
+
+@fix_estimate.mistake("two calls differ now, but by more where the posterior is wide, and by less where it is narrow.")
+def samples_with_the_variance(model, x):
+    mu, logvar = model.encode(x)
+    return estimate_at(model, x, mu + torch.randn_like(mu) * logvar.exp())
+
+
+@fix_estimate.mistake("equal images of a batch still get the very same estimate.")
+def noise_for_the_whole_batch(model, x):
+    mu, logvar = model.encode(x)
+    return estimate_at(model, x, mu + (0.5 * logvar).exp() * torch.randn_like(mu[0]))
+
+
+@fix_estimate.mistake("it is too high: the average image of several samples is better than the samples are on average.")
+def average_of_images(model, x):
+    mu, logvar = model.encode(x)
+    logits = sum(model.decode_logits(reparameterize(mu, logvar)) for _ in range(8)) / 8
+    return -binary_cross_entropy(logits, x) - gaussian_kl(mu, logvar)
+
+
+fix_estimate.add_mistakes(
+    lambda change: lambda model, x: change(*model.elbo(x)),
+    negative_elbo=(
+        "the sign is wrong: the ELBO of these images is negative.",
+        lambda r, kl: r + kl,
+    ),
+    adds_the_kl=(
+        "it is too high by twice the KL.",
+        lambda r, kl: kl - r,
+    ),
+    forgets_the_kl=(
+        "it is too high by the KL.",
+        lambda r, kl: -r,
+    ),
+    averages=(
+        "it is one number for the whole batch; keep one for each image.",
+        lambda r, kl: -(r + kl).mean(),
+    ),
+    average_kl=(
+        "an image's estimate depends on the other images of its batch.",
+        lambda r, kl: -r - kl.mean(),
     ),
 )
-@torch.no_grad()
-def _elbo_estimate(answer):
-    for batch, images in _BATCHES:
-        device = default_device()
-        out = answer(_stub().to(device), torch.rand(batch, 1, 28, 28, device=device))
-        require_tensor(out, (batch,), f"the estimate for {images}")
-    x = _images()
-    for mode in ("", "in evaluation mode "):
-        model = _stub().train(not mode)
-        first, second = answer(model, x), answer(model, x)
-        require(
-            not torch.equal(first, second),
-            f"{mode}two calls both give {first[0].item():.5g} nats for a dark image: "
-            f"nothing new is drawn, though the ELBO is an average over draws.",
-            Bug,
-        )
-    out, image, codes = _require_drawn_by(model, lambda x: answer(model, x))
-    (mu, logvar), yours = model.encode(image), out.mean()
-    kl = gaussian_kl(mu, logvar)
-    # the KL may also be estimated from the same codes
-    estimate = 0.5 * (codes.square() - (codes - mu).square() / logvar.exp() - logvar).sum(dim=1).mean()
-    reconstruction, mistakes = _reconstruction_mistakes(model, image, codes)
-    _refuse_mistakes(-yours - kl, mistakes)
-    right = -reconstruction - kl
-    gap = f"on average over 1,000 draws it is {abs(yours - right).item():.4g} nats too "
-    gap += "high" if yours > right else "low"
-    mistakes = {
-        "the sign is wrong: these are losses; the ELBO of these images is negative.": reconstruction + kl,
-        f"{gap}, by the KL: is it missing?": -reconstruction,
-        f"{gap}, by twice the KL: which sign has it?": -reconstruction + kl,
-    }
-    _refuse_mistakes(yours, mistakes)
-    require(close(yours, right) or close(yours, -reconstruction - estimate), f"{gap} for the codes that were decoded.")
-    model = _stub(VariationalAutoencoder, (0.01,) * 3)
-    mu, logvar = model.encode(x)
-    right = -binary_cross_entropy(model.decode_logits(mu), x) - gaussian_kl(mu, logvar)
-    worst = (answer(model, x) - right).abs().max().item()
-    # with σ = 0.01 a draw is off by a nat or two, a KL that is another image's by 30 or more
-    require(worst < 20, f"it is right for equal images, but in a mixed batch off by {worst:.3g} nats: is each its own?")
 
 
-def nearer_digits():
-    """Which new digits lie nearer to the test digits, by Fréchet distance?
+# 5.6 whose new digits are nearer?
 
-    "vae": the VAE's, with codes from N(0, I); its distance is less than half of the other.
-    "autoencoder": lesson 1's, with codes from a Gaussian fitted to the training codes; less than half.
-    "alike": neither is less than half of the other.
-    """
-    return "alike"
-
-
-@check(
+prediction(
     "5.6",
-    nearer_digits,
-    prediction=True,
+    answer="alike",
+    replies={
+        "vae": "a VAE needs no Gaussian fitted afterwards. That is its merit; its digits are not that much nearer.",
+        "autoencoder": "the fitted Gaussian is a strong opponent, but not that strong.",
+    },
     hints=(
-        "Both models decode codes of a Gaussian. One was trained towards it, to the other it was fitted afterwards.",
+        "Both models decode codes from a Gaussian. One was trained towards it, to the other it was fitted afterwards.",
         "Fitted with all its correlations. And compare the reconstructions of both models: who is sharper?",
     ),
 )
-def _nearer_digits(answer):
-    choice = require_choice(answer, "vae", "autoencoder", "alike")
-    require(
-        choice != "vae",
-        "a VAE needs no Gaussian fitted afterwards. That is its merit; its digits are not that much nearer.",
-    )
-    require(choice != "autoencoder", "the fitted Gaussian is a strong opponent, but not that strong.")

@@ -1,338 +1,353 @@
-"""Checks of lesson 6."""
+"""Exercises of lesson 6, part 1."""
 
+import collections
 import math
 
 import torch
 
+from aecourse import latent, losses, metrics, models
 from aecourse.exercises.checks import (
-    Bug,
-    Wrong,
+    Exercise,
     call,
-    check,
-    close,
+    prediction,
     require,
-    require_choice,
+    require_entries,
     require_number,
+    require_same,
+    require_same_gradients,
     require_tensor,
 )
-from aecourse.models import DenseVAE
+from aecourse.exercises.stubs import GaussianStub, graded_images
 from aecourse.training import default_device
 
+# 6.1 beta_elbo
 
-def _refuse_mistakes(value, right, mistakes):
-    """Refuse a number that equals that of a known mistake, with its message, unless it is the right one."""
-    for message, wrong in mistakes.items():
-        same = (math.isclose(value, other, rel_tol=1e-4) for other in (right, wrong))
-        require(tuple(same) != (False, True), message)
-
-
-def beta_elbo(model, x, beta):
-    """reconstruction + beta · kl, in nats per image, averaged over the batch.
-
-    model.elbo(x) gives both terms of each image. Returns {"loss": …, "reconstruction": …, "kl": …}, scalars.
-    Source: Higgins et al., "beta-VAE", 2017.
-    """
-    reconstruction, kl = (term.mean() for term in model.elbo(x))
-    return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
-
-
-def _calls_itself(model, *batch):
-    raise Wrong("it calls model.loss, which in the lesson calls this very function. model.elbo does not.")
-
-
-def _vae():
-    """A VAE as the lesson makes it, but with σ of a millionth: what is drawn makes no difference."""
-    model = type("BetaVAE", (DenseVAE,), {"beta": 7.0, "loss": _calls_itself})(latent_dim=3, hidden=8)
-    with torch.no_grad():
-        model.mu.weight.mul_(20)
-        model.logvar.weight.zero_()
-        model.logvar.bias.fill_(2 * math.log(1e-6))
-    return model.to(default_device())
-
-
-@check(
+beta_elbo = Exercise(
     "6.1",
-    beta_elbo,
+    models.VariationalAutoencoder.loss,
+    name="beta_elbo",
     hints=(
-        "At beta = 4 the model pays more for its code than before, or less? Follow beta through the loss.",
-        "beta should multiply what a code costs, and nothing else.",
+        "With a large beta, does a nat of KL count for more than before, or for less? Follow beta through the loss.",
+        "beta should multiply the KL term, and nothing else.",
     ),
 )
-def _beta_elbo(answer):
-    model = _vae()
-    two = torch.rand(2, 1, 28, 28) * torch.tensor([0.2, 1.0]).view(2, 1, 1, 1)  # one dark, one bright
-    two = two.to(default_device())
-    for beta, x, training in ((4.0, two, True), (0.25, two[:1], True), (10.0, two, False), (0.0, two, True)):
+
+
+class BetaVAE(GaussianStub, models.VariationalAutoencoder):
+    """As the lesson's model, whose loss is the learner's function; with large logits, and in training another mu."""
+
+    def encode(self, x):
+        mu, logvar = super().encode(x)
+        return mu + self.training, logvar
+
+    def decode_logits(self, z):
+        return 10 * super().decode_logits(z)
+
+    def loss(self, x):
+        require(False, "it calls model.loss, which in the lesson calls this very function; model.elbo does not.")
+
+
+@beta_elbo.check
+def _(answer):
+    x = graded_images().to(default_device())
+    for beta, n, training in ((4.0, 3, True), (0.25, 1, True), (10.0, 4, False), (2.5, 4, True), (0.0, 2, False)):
+        model = BetaVAE((1e-9,) * 3).to(x.device).train(training)
+        model.beta = beta
+        at = f"at beta = {beta:g}, for a batch of {n} in {'training' if training else 'evaluation'} mode,"
         with torch.set_grad_enabled(training):
-            before, out = x.clone(), answer(model.train(training), x, beta)
-            r, kl = (term.mean() for term in model.elbo(x))
-        require(torch.equal(x, before), "it changes the images in place.")
-        require(
-            isinstance(out, dict) and {"loss", "reconstruction", "kl"} <= set(out),
-            f'it should return a dictionary with "loss", "reconstruction" and "kl"; yours returns '
-            f"{f'one with {list(out)}' if isinstance(out, dict) else f'a {type(out).__name__}'}.",
-        )
-        for name in out:  # training averages every entry
-            require_tensor(out[name], (), f"its entry {name!r}")
-        if beta == 4:
-            _refuse_mistakes_of_beta_elbo({name: value.item() for name, value in out.items()}, r.item(), kl.item())
-        at = f"at beta = {beta:g}{'' if training else ', in evaluation mode'}, "
-        for name, wanted in (("reconstruction", r), ("kl", kl), ("loss", r + beta * kl)):
-            require(
-                close(out[name], wanted),
-                f"{at}{name} is {out[name].item():.1f} instead of {wanted.item():.1f} nats "
-                f"(reconstruction {r.item():.1f}, kl {kl.item():.1f}, both batch means).",
-            )
-        require(all(p.grad is None for p in model.parameters()), "it calls backward; fit does that.")
-        if training:
-            _require_same_gradients(out["loss"], r + beta * kl, model)
+            terms = call(answer, model, x[-n:], sampled=True)
+            require_entries(terms, ("loss", "reconstruction", "kl"), f"{at} what it returns")
+            right = models.VariationalAutoencoder.loss(model, x[-n:])
+        for name in ("reconstruction", "kl", "loss"):
+            require_same(terms[name], right[name], f"{at} {name}")
+            require_tensor(terms[name], (), f"{at} {name}", device=x.device)
+        require_same_gradients(terms["loss"], right["loss"], dict(model.named_parameters()), f"{at} the loss")
 
 
-def _refuse_mistakes_of_beta_elbo(out, r, kl):
-    """Known mistakes at beta = 4, with two images; r, kl: what reconstruction and kl should be."""
-    costs = "at beta = 4 a nat of reconstruction costs {} and a nat of code {}".format
-    require(not close(out["loss"], 4 * r + kl), costs(4, 1) + ".", Bug)
-    for name, wanted, numbers, what in (("reconstruction", r, 784, "pixels"), ("kl", kl, 3, "numbers of the code")):
-        off = f"its entry {name!r} is {out[name]:.1f}; the batch mean is {wanted:.1f} nats"
-        mistakes = {
-            f"{off}. Is beta in it? What a term costs belongs into the loss alone.": 4 * wanted,
-            f"{off}. Is it divided by beta?": wanted / 4,
-            f"{off}. Is it summed over the images?": 2 * wanted,
-            f"{off}. Is it averaged over the {numbers} {what}, too?": wanted / numbers,
-            f"{off}. Which sign has it?": -wanted,
-        }
-        _refuse_mistakes(out[name], wanted, mistakes)
-    mistakes = {
-        f"{costs(4, 4)}: both became dearer, neither against the other.": 4 * (r + kl),
-        f"{costs('¼', 1)}: one is to the other as it should be, but the loss is four times too small.": r / 4 + kl,
-        f"{costs(1, '¼')}: the higher beta, the cheaper the code.": r + kl / 4,
-        f"{costs(1, 16)}: does beta come in twice?": r + 16 * kl,
-        f"{costs(1, 1)}: where is beta?": r + kl,
-        f"{costs(1, -4)}: the model is paid for what it should pay.": r - 4 * kl,
-        f"{costs(1, 7)}, which is model.beta. Here the price is the argument beta.": r + 7 * kl,
-        "the loss is two times too large: is it summed over the two images?": 2 * (r + 4 * kl),
-        "the loss holds the reconstruction alone.": r,
-        "the loss holds the code's price alone.": 4 * kl,
-    }
-    _refuse_mistakes(out["loss"], r + 4 * kl, mistakes)
+@beta_elbo.given("the larger beta is, the less the KL term counts beside the reconstruction.")
+def the_bug_itself(model, x):
+    reconstruction, kl = (term.mean() for term in model.elbo(x))
+    return {"loss": model.beta * reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
-def _require_same_gradients(loss, right, model):
-    """Refuse a loss with the right value from which the model does not learn the same."""
-    require(loss.requires_grad, "the loss is right, but cut off from the model: is there an item() or a no_grad?")
-    names, parameters = zip(*model.named_parameters())
-    yours, wanted = (torch.autograd.grad(y, parameters, allow_unused=True) for y in (loss, right))
-    wrong = [
-        name
-        for name, a, b in zip(names, yours, wanted)
-        if (b.abs() > 1e-3).any() and (a is None or not torch.allclose(a, b, rtol=1e-3, atol=1e-3))
-    ]
-    # the decoder's gradients come from the reconstruction alone, those of logvar from the kl
-    lost = "reconstruction" if any("decoder" in name for name in wrong) else "kl"
-    require(not wrong, f"the loss is right, but not the gradient of its {lost}: is there an item() or a detach?")
+def changed(**formulas):
+    """The right answer, but for these entries, each a function of reconstruction, kl and beta."""
+
+    def answer(model, x):
+        right = models.VariationalAutoencoder.loss(model, x)
+        terms = right["reconstruction"], right["kl"], model.beta
+        return right | {name: formula(*terms) for name, formula in formulas.items()}
+
+    return answer
 
 
-def effective_beta(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
-    """The beta, per nat, of a loss reconstruction + weight · kl whose terms are sums or means.
-
-    weight: the number in front of the KL. pixels, latent_dim: how many numbers an image and a code have.
-    reconstruction: "sum" or "mean" over the pixels. kl: "sum" or "mean" over the numbers of the code.
-    Returns the beta for which reconstruction + beta · kl, both as sums, is the same loss up to a factor.
-    """
-    if reconstruction == "mean":
-        weight = weight * pixels
-    if kl == "mean":
-        weight = weight / latent_dim
-    return weight
-
-
-@check(
-    "6.2",
-    effective_beta,
-    hints=(
-        "A loss may be multiplied by any number without changing where it is least. Make reconstruction a sum first.",
-        "A mean over 784 pixels is the sum over 784. Multiply the whole loss by 784: what becomes of the weight?",
-        "A mean over 20 numbers is the sum over 20, so the weight counts for a twentieth.",
+beta_elbo.add_mistakes(
+    divides_the_reconstruction=("the loss shrinks as beta grows.", changed(loss=lambda r, kl, beta: r / beta + kl)),
+    divides_the_kl=("a larger beta makes the KL term small.", changed(loss=lambda r, kl, beta: r + kl / beta)),
+    beta_on_both=("beta does not move the loss's minimum.", changed(loss=lambda r, kl, beta: beta * (r + kl))),
+    beta_squared=(
+        "twice the beta makes the KL term four times as large.",
+        changed(loss=lambda r, kl, beta: r + beta**2 * kl),
+    ),
+    without_beta=("the loss is the same for every beta.", changed(loss=lambda r, kl, beta: r + kl)),
+    subtracts=("the loss falls as the KL grows.", changed(loss=lambda r, kl, beta: r - beta * kl)),
+    forgets_the_reconstruction=("reconstructions do not count at all.", changed(loss=lambda r, kl, beta: beta * kl)),
+    forgets_the_kl=("the KL does not count at all.", changed(loss=lambda r, kl, beta: r)),
+    reports_beta_kl=("the reported kl changes with beta.", changed(kl=lambda r, kl, beta: beta * kl)),
+    detaches_the_kl=(
+        "the value is right, but the model would never learn that its KL counts.",
+        changed(loss=lambda r, kl, beta: r + beta * kl.detach()),
+    ),
+    detaches_the_reconstruction=(
+        "the value is right, but the decoder would learn nothing.",
+        changed(loss=lambda r, kl, beta: r.detach() + beta * kl),
     ),
 )
-def _effective_beta(answer):
-    reductions = ("sum", "sum"), ("mean", "sum"), ("sum", "mean"), ("mean", "mean")
-    for weight, pixels, latent in ((4.0, 784, 20), (0.00025, 12288, 128), (1, 784, 32)):
-        for reconstruction, kl in reductions:
-            case = f'effective_beta({weight:g}, {pixels}, {latent}, "{reconstruction}", "{kl}")'
-            value = require_number(answer(weight, pixels, latent, reconstruction, kl), case)
-            n, k = pixels if reconstruction == "mean" else 1, latent if kl == "mean" else 1
-            mistakes = {
-                "That is the weight, as if both were sums.": weight,
-                "The wrong way round? Say which term a mean makes lighter.": weight * k / n,
-                f"The mean of the KL over {latent} numbers does not show.": weight * n,
-                f"The mean of the reconstruction over {pixels} pixels does not show.": weight / k,
-                "Is it multiplied twice? Both terms became lighter.": weight * n * k,
-                "Is it divided twice? Both terms became lighter.": weight / n / k,
-                "Is it rounded down, by // or int()?": weight * (n // k),
-                f"Which term has {pixels} numbers, which {latent}?": weight
-                * (latent if n > 1 else 1)
-                / (pixels if k > 1 else 1),
-                "What became of the weight?": n / k,
-                "Does the weight count twice?": weight * weight * n / k,
-            }
-            if n == k == 1:
-                mistakes["Nothing is a mean here. Is sum taken for mean?"] = weight * pixels / latent
-            wanted = weight * n / k
-            _refuse_mistakes(value, wanted, {f"{case} is {value:.4g}. {m}": wrong for m, wrong in mistakes.items()})
-            require(close(value / wanted, 1.0), f"{case} is {value:.4g}; {wanted:.4g} is wanted.")
-    value = require_number(answer(3.0, 784, 20), "effective_beta(3, 784, 20)")
-    require(close(value, 3.0), f"effective_beta(3, 784, 20) is {value:.4g}; without reductions both should be sums.")
 
 
-def rise_of_the_loss():
-    """At beta = 1 the KL is 25 nats. From beta = 1 to 2, by how much does the least possible loss rise?
-
-    "more": by more than 25 nats. "exactly": by 25 nats, to the nat. "less": by less than 24 nats.
-    """
-    return "less"
+@beta_elbo.mistake("the same images twice over have twice the loss and twice the terms.")
+def sums_over_the_batch(model, x):
+    return {name: len(x) * value for name, value in models.VariationalAutoencoder.loss(model, x).items()}
 
 
-@check(
+@beta_elbo.mistake("it is a loss for each image; one for the batch is wanted.")
+def keeps_the_images_apart(model, x):
+    r, kl = model.elbo(x)
+    return {"loss": r + model.beta * kl, "reconstruction": r, "kl": kl}
+
+
+# 6.2 effective_beta
+
+effective_beta = Exercise(
+    "6.2",
+    losses.effective_beta,
+    hints=(
+        "A loss may be multiplied by any number without moving its minimum. Make the reconstruction a sum first.",
+        "A mean over 784 pixels is the sum over 784. Multiply the whole loss by 784: what becomes of the weight?",
+        "A mean over 20 latent dimensions is the sum over 20, so the weight counts for a twentieth.",
+    ),
+)
+REDUCTIONS = ("mean", "sum"), ("sum", "mean"), ("mean", "mean"), ("sum", "sum")
+
+
+@effective_beta.check
+def _(answer):
+    for case in ((4.0, 784, 20), (0.00025, 12_288, 128), (1, 1024, 10), (2.5, 30, 60)):
+        results = {reductions: call(answer, *case, *reductions) for reductions in REDUCTIONS}
+        for reductions, result in results.items():
+            what = f"effective_beta{(*case, *reductions)}"
+            require_same(require_number(result, what), losses.effective_beta(*case, *reductions), what, atol=0)
+    result = require_number(call(answer, 3.0, 784, 20), "effective_beta(3, 784, 20)")
+    require_same(result, 3.0, "without reductions both terms are sums, and effective_beta(3, 784, 20)")
+
+
+def scaled(mean_reconstruction, mean_kl):
+    """The weight times pixels**a * latent_dim**b for either term that is a mean: two pairs (a, b)."""
+
+    def answer(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+        for (a, b), reduction in ((mean_reconstruction, reconstruction), (mean_kl, kl)):
+            weight = weight * float(pixels) ** a * float(latent_dim) ** b if reduction == "mean" else weight
+        return weight
+
+    return answer
+
+
+effective_beta.add_mistakes(
+    divides_by_pixels=("does a small reconstruction make the KL count for less?", scaled((-1, 0), (0, -1))),
+    multiplies_by_latent=("does the KL count for more if it is a mean?", scaled((1, 0), (0, 1))),
+    the_wrong_way_round=("both means have the opposite of their effect.", scaled((-1, 0), (0, 1))),
+    ignores_the_pixels=("a mean of the reconstruction makes no difference.", scaled((0, 0), (0, -1))),
+    ignores_the_latent_dimensions=("a mean of the KL makes no difference.", scaled((1, 0), (0, 0))),
+    latent_for_pixels=("is the reconstruction's mean one over latent dimensions?", scaled((0, 1), (0, -1))),
+    pixels_for_latent=("is the mean of the KL one over pixels?", scaled((1, 0), (-1, 0))),
+)
+
+
+@effective_beta.mistake("sum is taken for mean: which of the two makes a term small?")
+def takes_sums_for_means(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    return weight * (pixels if reconstruction == "sum" else 1) / (latent_dim if kl == "sum" else 1)
+
+
+@effective_beta.mistake("where both are means, the mean of the KL is overlooked: is there an elif?")
+def elif_for_the_kl(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    return weight * pixels if reconstruction == "mean" else weight / latent_dim if kl == "mean" else weight
+
+
+@effective_beta.mistake("where both are means, the mean of the reconstruction is overlooked: is there an elif?")
+def elif_for_the_reconstruction(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    return weight / latent_dim if kl == "mean" else weight * pixels if reconstruction == "mean" else weight
+
+
+@effective_beta.mistake("it is rounded down: // drops what / keeps.")
+def integer_division(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    return weight * (pixels if reconstruction == "mean" else 1) // (latent_dim if kl == "mean" else 1)
+
+
+@effective_beta.mistake("the weight in front of the KL is left out.")
+def ignores_the_weight(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    return losses.effective_beta(1, pixels, latent_dim, reconstruction, kl)
+
+
+# 6.3 by how much does the loss rise?
+
+prediction(
     "6.3",
-    rise_of_the_loss,
-    prediction=True,
+    answer="less",
+    replies={
+        "more": "more than 25 cannot be: a model that stays as it is pays 25 nats more.",
+        "exactly": "a model that stays as it is pays 25 nats more; but it may change.",
+    },
     hints=(
         "A model that does not change at all pays 25 nats more. Can it do better?",
-        "When a price rises, one buys less.",
+        "When the KL term weighs more, the model can have less of it.",
     ),
 )
-def _rise_of_the_loss(answer):
-    choice = require_choice(answer, "more", "exactly", "less")
-    require(choice != "more", "more than 25 cannot be: a model that stays as it is pays 25 nats more.")
-    require(choice != "exactly", "a model that stays as it is pays 25 nats more; but it may change.")
 
+# 6.4 code_entropy
 
-def code_entropy(q):
-    """Nats per image for a quantised code, each of its numbers coded by itself.
-
-    q: (n, latent), whole numbers. Returns a float: the sum over the columns of the entropy of their values.
-    """
-    total = 0.0
-    for column in q.T:
-        share = column.unique(return_counts=True)[1] / len(q)
-        total -= (share * share.log()).sum().item()
-    return total
-
-
-@check(
+code_entropy = Exercise(
     "6.4",
-    code_entropy,
+    metrics.code_entropy,
     hints=(
-        "For one column: which values occur, and in what share p of the images? The entropy is -Σ p log p.",
+        "For one column: which values occur, and in what fraction p of the images? The entropy is -Σ p log p.",
         "column.unique(return_counts=True) gives the values and how often each occurs.",
         "Add up the entropies of all columns. Natural logarithms give nats.",
     ),
 )
-def _code_entropy(answer):
-    def nats(q, what):
-        return require_number(call(answer, q), f"the entropy of {what}")
 
-    q = (torch.randn(300, 4) * torch.tensor([0.5, 1.0, 2.0, 3.0])).round()  # holds 0 and -0, as rounded codes do
-    right, yours = code_entropy(q), nats(q, "300 codes of 4 numbers")
-    off = f"300 codes of 4 numbers have {right:.3f} nats; yours is {yours:.3f}"
-    _refuse_mistakes(yours, right, {f"{off}. {m}": wrong for m, wrong in _entropy_mistakes(q, right).items()})
-    four, same = torch.tensor([[0.0], [1.0], [-2.0], [7.0]]), torch.full((5, 3), 2.0)
-    large = (torch.randn(10_000, 32) * torch.linspace(0.1, 100, 32)).round()
-    for what, codes, look in (
-        ("one column 0, 1, -2, 7", four, "All four have the same share."),
-        ("one column 3, 3, 3, -1", torch.tensor([[3.0], [3.0], [3.0], [-1.0]]), "Does each value count by its share?"),
-        ("two columns 0, 1, -2, 7", four.expand(4, 2).clone(), "Each is coded by itself."),
-        ("five equal codes", same, "What is there to tell?"),
-        ("a single code", same[:1], "What is there to tell?"),
-        ("300 codes of 4 numbers", q, "Smaller cases are right."),
-        ("10,000 codes of 32 numbers, up to ±400", large, "Smaller cases are right: is anything left out or cut off?"),
+
+@code_entropy.check
+def _(answer):
+    four, spread = torch.tensor([[0.0], [1.0], [-2.0], [7.0]]), torch.tensor([0.5, 1, 2, 0.01, 3])
+    for q, what in (  # rounded latent codes hold 0 and -0, and the fourth column nothing else
+        ((torch.randn(300, 5) * spread).round(), "300 latent codes of 5 dimensions"),
+        (torch.tensor([[3.0], [3.0], [3.0], [-1.0]]), "one column 3, 3, 3, -1"),
+        (four, "one column 0, 1, -2, 7"),
+        (four.repeat(1, 2), "two columns 0, 1, -2, 7"),
+        (torch.full((6, 3), 2.0), "six equal codes"),
+        (torch.tensor([[2.0, -1.0, 0.0]]), "a single code"),
+        ((torch.randn(10_000, 32) * torch.linspace(0.1, 100, 32)).round(), "10,000 latent codes of 32 dimensions"),
     ):
-        wanted, yours = code_entropy(codes), nats(codes, what)
-        require(
-            abs(yours - wanted) < 1e-3 + 1e-4 * wanted,
-            f"{what}: {wanted:.3f} nats are wanted; yours is {yours:.3f}. {look}",
-        )
+        what = f"the entropy of {what}"
+        result = require_number(call(answer, q), what)
+        require_same(result, metrics.code_entropy(q), what, atol=1e-3)
 
 
-def _entropy_mistakes(q, right):
-    """What known mistakes make of the entropy of q, in whose columns values come back, 0 also as -0."""
-    n, latent = q.shape
-    counts = [column.unique(return_counts=True)[1] for column in q.T]
-    shares = [count / n for count in counts]
-    rows = q.unique(dim=0, return_counts=True)[1] / n
-    runs = [column.unique_consecutive(return_counts=True)[1] / n for column in q.T]
-    zeros = torch.where((q == 0) & q.signbit(), 0.5, q)
-    return {
-        "Those are bits.": right / math.log(2),
-        "Is the logarithm one to base 10?": right / math.log(10),
-        "Which sign has an entropy?": -right,
-        "That is the mean over the columns.": right / latent,
-        "That is for all images together; how much is it for one?": right * n,
-        "That is the entropy of whole rows; each number is coded by itself.": torch.special.entr(rows).sum(),
-        "It takes the values of all columns together.": code_entropy(q.reshape(-1, 1)),
-        "It takes the values of all columns together, once for each.": latent * code_entropy(q.reshape(-1, 1)),
-        "That is the entropy of the rows' values: which axis is the images?": code_entropy(q.T),
-        "It counts how many values there are, not how often each occurs.": sum(math.log(len(s)) for s in shares),
-        "A sum of p log p needs shares: do they add up to 1?": -sum((c * c.log()).sum() for c in counts),
-        "Every value counts alike; does p stand before the logarithm?": -sum(s.log().sum() for s in shares),
-        "Only the first column counts.": code_entropy(q[:, :1]),
-        "Only the last column counts.": code_entropy(q[:, -1:]),
-        "All values are taken as different. Does equal count as equal?": latent * math.log(n),
-        "Values that come back later are counted anew.": sum(torch.special.entr(s).sum() for s in runs),
-        "Is -2 taken for 2?": code_entropy(q.abs()),
-        "Is -0 taken as another value than 0?": code_entropy(zeros),
-    }
+def fractions(q):
+    """How often each value occurs, column by column, as fractions of the images."""
+    return [column.unique(return_counts=True)[1] / len(q) for column in q.T]
 
 
-def traverse(z, number, values):
-    """A code with one of its numbers set to each of the values in turn.
+code_entropy.add_mistakes(
+    bits=("those are bits; nats are wanted.", lambda q: metrics.code_entropy(q) / math.log(2)),
+    forgets_the_minus=("an entropy is never negative.", lambda q: -metrics.code_entropy(q)),
+    mean_over_columns=(
+        "it is the mean over the columns; sum over them.",
+        lambda q: metrics.code_entropy(q) / q.shape[1],
+    ),
+    of_all_images=("that is for all images together, not for one.", lambda q: metrics.code_entropy(q) * len(q)),
+    all_together=("values of different columns are counted together.", lambda q: metrics.code_entropy(q.view(-1, 1))),
+    over_rows=("it counts within each row: which axis is the images?", lambda q: metrics.code_entropy(q.T)),
+    first_column=("only the first column counts: is the return in the loop?", lambda q: metrics.code_entropy(q[:, :1])),
+    last_column=("only the last column counts: does each overwrite it?", lambda q: metrics.code_entropy(q[:, -1:])),
+    without_signs=("a value and its negative are taken as the same.", lambda q: metrics.code_entropy(q.abs())),
+    jointly=(
+        "that is the entropy of whole rows; each column is coded by itself.",
+        lambda q: torch.special.entr(q.unique(dim=0, return_counts=True)[1] / len(q)).sum().item(),
+    ),
+    number_of_values=(
+        "it counts how many values there are, not how often each occurs.",
+        lambda q: sum(math.log(len(p)) for p in fractions(q)),
+    ),
+    not_normalised=(
+        "a sum of p log p needs fractions: do they add up to 1?",
+        lambda q: -sum((p * len(q) * (p * len(q)).log()).sum().item() for p in fractions(q)),
+    ),
+    sum_of_logarithms=(
+        "a rare value counts as much as a frequent one: p stands before the logarithm, too.",
+        lambda q: -sum(p.log().sum().item() for p in fractions(q)),
+    ),
+    counts_texts=(
+        "0 and -0 are taken as different values.",
+        lambda q: metrics.code_entropy(torch.where((q == 0) & q.signbit(), 0.5, q)),
+    ),
+)
 
-    z: (latent,). number: which one. values: (steps,). Returns (steps, latent); z itself stays as it is.
-    """
-    codes = z.repeat(len(values), 1)
-    codes[:, number] = values
-    return codes
+
+@code_entropy.mistake("equal values are taken as different: two tensors are never the same key.")
+def counts_tensors(q):
+    counters = (collections.Counter(column) for column in q.T)
+    return -sum(n / len(q) * math.log(n / len(q)) for counter in counters for n in counter.values())
 
 
-@check(
+@code_entropy.mistake("values that never occur have the term 0 · log 0, which counts as 0.")
+def logarithm_of_nothing(q):
+    p = [torch.bincount((column - column.min()).long(), minlength=99) / len(q) for column in q.T]
+    return -sum((p * p.log()).sum().item() for p in p)
+
+
+# 6.5 traverse
+
+traverse = Exercise(
     "6.5",
-    traverse,
+    latent.traverse,
     hints=(
         "As many copies of z as there are values, one under the other; then one column is overwritten.",
         "z.repeat(steps, 1) copies; expand would not, and writing to it fails or writes everywhere.",
     ),
 )
-def _traverse(answer):
-    def listed(numbers):
-        return ", ".join(f"{number:g}" for number in numbers)
 
-    z, values = torch.tensor([1.5, -2.0, 0.5, 3.0]), torch.tensor([-3.0, 0.5, 2.5, 1.0, -1.0])
-    for number in (2, 0, 1, 3):
-        out, asked = call(answer, z, number, values), f"asked for number {number}, it "
-        require_tensor(out, (5, 4), "the traversal of a code of 4 numbers in 5 steps")
-        require(out.dtype == z.dtype, f"of {z.dtype} it makes codes of {out.dtype}, which no decoder takes.")
-        changed = [i for i in range(4) if not close(out[:, i], z[i].expand(5))]
-        done = [i for i in changed if close(out[:, i], values)]
-        require(changed, f"{asked}changes nothing: all codes are z.")
-        require(len(done) < 4, f"{asked}sets all numbers to the values.")
-        require(number in changed or not done, f"{asked}sets number {listed(done)}. Is number used as it is?")
-        mistakes = {
-            "adds the values to it; it should be set to them": z[number] + values,
-            "multiplies it by the values; it should be set to them": z[number] * values,
-            "sets it to the values in another order": values.flip(0),
-            "takes evenly spaced values, not those given": torch.linspace(-3, values[-1], 5),
-            "has the last of the values in every step, as if all rows were the same tensor": values[-1:].expand(5),
-        }
-        for message, wrong in mistakes.items():
-            require(not close(out[:, number], wrong), f"{asked}{message}.")
-        yours = listed(out[:, number].tolist())
-        require(number in done, f"number {number} runs through {yours} instead of {listed(values.tolist())}.")
-        others = [i for i in range(4) if i != number]
-        require(out[:, others].any(), f"{asked}makes all others 0; they should stay as they are in z.")
-        require(changed == [number], f"{asked}changes others, too: {listed(i for i in changed if i != number)}.")
-    z, values = torch.randn(20), torch.linspace(-3, 3, 11)
-    for steps, latent in ((1, 4), (4, 4), (11, 20)):
-        what, out = f"a code of {latent} numbers in {steps} steps", answer(z[:latent], 2, values[:steps])
-        require_tensor(out, (steps, latent), f"the traversal of {what}")
-        require(close(out, traverse(z[:latent], 2, values[:steps])), f"{what} is wrong, though others are right.")
+
+@traverse.check
+def _(answer):
+    for steps, latent_dim, numbers in ((5, 4, (2, 0, 1, 3)), (1, 3, (1,)), (6, 6, (5,)), (11, 20, (13,))):
+        z, values = torch.randn(latent_dim), 10 * torch.rand(steps) - 5  # on the CPU, as codes from in_batches are
+        for number in numbers:
+            what = f"with latent = {latent_dim}, steps = {steps} and number = {number}, what it returns"
+            codes = call(answer, z, number, values)
+            require_tensor(codes, (steps, latent_dim), what, device=z.device)
+            require_same(codes, latent.traverse(z, number, values), what)
+
+
+traverse.add_mistakes(
+    adds=("the values are added; it should be set to them.", lambda z, i, v: latent.traverse(z, i, z[i] + v)),
+    multiplies=("it is multiplied by the values, not set to them.", lambda z, i, v: latent.traverse(z, i, z[i] * v)),
+    sets_all=("all dimensions are set, not one.", lambda z, i, v: v[:, None].repeat(1, len(z))),
+    sets_nothing=("nothing changes: every row is z.", lambda z, i, v: z.repeat(len(v), 1)),
+    counts_from_one=("the dimension before is set: they count from 0.", lambda z, i, v: latent.traverse(z, i - 1, v)),
+    always_the_first=("dimension 0 is set, whichever is asked for.", lambda z, i, v: latent.traverse(z, 0, v)),
+    others_are_zero=("all others are 0; they should stay as in z.", lambda z, i, v: latent.traverse(0 * z, i, v)),
+    sorts=("the values come in another order.", lambda z, i, v: latent.traverse(z, i, v.sort().values)),
+    one_row=(
+        "every row is the last: are all one tensor?",
+        lambda z, i, v: latent.traverse(z, i, v[-1:].expand(len(v))),
+    ),
+    transposed=("rows and columns are exchanged: a row is a code.", lambda z, i, v: latent.traverse(z, i, v).T),
+    evenly_spaced=(
+        "the values are evenly spaced from the first to the last; the given ones need not be.",
+        lambda z, i, v: latent.traverse(z, i, torch.linspace(v[0], v[-1], len(v))),
+    ),
+)
+
+
+@traverse.mistake("it writes into z itself: make a copy first.")
+def sets_in_z(z, number, values):
+    codes = []
+    for value in values:
+        z[number] = value
+        codes.append(z.clone())
+    return torch.stack(codes)
+
+
+@traverse.mistake("the rows of an expanded tensor share their memory: no single one can be written to.")
+def expands(z, number, values):
+    codes = z.expand(len(values), -1)
+    codes[:, number] = values
+    return codes
+
+
+@traverse.mistake("a row is set where a column is meant.")
+def sets_a_row(z, number, values):
+    codes = z.repeat(len(values), 1)
+    codes[number] = values
+    return codes

@@ -1,303 +1,365 @@
-"""Checks of the second part of lesson 6."""
+"""Exercises of lesson 6, part 2."""
 
 import math
 
 import torch
 from torch import nn
 
+from aecourse import latent, losses, metrics
 from aecourse.data import to_float
-from aecourse.exercises.checks import Bug, call, check, close, require, require_choice, require_number, require_tensor
-from aecourse.metrics import information_gap, mutual_information
-from aecourse.sprites import draw_sprites
-from aecourse.training import in_batches
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    computed,
+    prediction,
+    require,
+    require_number,
+    require_same,
+    require_same_gradients,
+    require_tensor,
+)
+from aecourse.sprites import FACTORS, draw_sprites
+from aecourse.training import default_device, in_batches
 
+# 6b.1 mutual_information
 
-@check(
+mutual_information = Exercise(
     "6b.1",
-    mutual_information,
+    metrics.mutual_information,
     hints=(
         "If b has m values, torch.bincount(a * m + b) counts pairs, and view makes a table: a row for each value of a.",
         "Divided by n it is p(a, b). Its sums along the two axes are p(a) and p(b), and their product is a table too.",
         "Leave out the pairs that never occur before you take the logarithm: 0 · log 0 counts as 0.",
     ),
 )
-def _mutual_information(answer):
-    def information(a, b, what):
-        nan = "pairs that never occur have the term 0 · log 0, which counts as 0."
-        return require_number(call(answer, a, b), f"the information that {what}", nan)
 
-    a, b = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, 1, 0, 1])
-    out, wanted = information(a, b, "two variables share"), mutual_information(a, b)
-    of_a, of_b = mutual_information(a, a), mutual_information(b, b)
-    mistakes = (
-        (wanted / math.log(2), f"it is {out:.3f} where {wanted:.3f} is right: those are bits."),
-        (-wanted, "it is right but for its sign."),
-        (6 * wanted, "it is 6 times too large for 6 pairs: counts are no probabilities yet."),
-        (of_a + of_b - wanted, "that is the entropy of the pairs. The logarithm is of p(a, b) over p(a) · p(b)."),
-        (of_a + of_b, "that is H(a) + H(b), the entropy of pairs that know nothing of each other."),
-        (of_a, "that is H(a), all there is to know of a; how much of it does b tell?"),
-        (of_b, "that is H(b), all there is to know of b; how much of it does a tell?"),
-    )
-    for mistake, message in mistakes:
-        require(not close(out, mistake), message)
-    uneven_a = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2])
-    uneven_b = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
-    for x, y, what in (
-        (a, b, "0 0 1 1 2 2 and 0 0 1 1 0 1 share"),
-        (uneven_a, uneven_b, "0 0 0 0 1 1 1 2 and 0 0 0 1 1 1 0 1 share"),
-        (uneven_b, uneven_a, "0 0 0 1 1 1 0 1 and 0 0 0 0 1 1 1 2 share"),
+
+@mutual_information.check
+def _(answer):
+    a, b = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2]), torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
+    many, few = torch.randint(50, (10_000,)), torch.randint(30, (10_000,))
+    for x, y, what in (  # on the CPU, as codes from in_batches and the factors are
+        (a, b, "0 0 0 0 1 1 1 2 and 0 0 0 1 1 1 0 1"),
+        (b, a, "0 0 0 1 1 1 0 1 and 0 0 0 0 1 1 1 2"),
+        (a, a, "0 0 0 0 1 1 1 2 and itself"),
+        (37 * a, b + 60, "two variables, of which some values never occur,"),
+        (a, 0 * a, "a variable and a constant"),
+        (0 * a + 3, b, "a constant and a variable"),
+        (a[-1:], b[-1:], "two variables seen in one pair only"),
+        (many, (many + few) % 45, "10,000 pairs of 50 and 45 values"),
+        (few, many, "10,000 independent pairs of 30 and 50 values"),
     ):
-        out, wanted = information(x, y, what), mutual_information(x, y)
-        require(close(out, wanted), f"the information that {what} is {wanted:.4f} nats; yours is {out:.4f}.")
-    gap = torch.tensor([0, 4, 4, 9, 9, 9])  # values that are left out
-    out, wanted = information(gap, b, "share"), mutual_information(gap, b)
-    require(close(out, wanted), f"where some values never occur it gives {out:.4f} nats instead of {wanted:.4f}.")
-    same = torch.zeros(6, dtype=torch.int64)
-    out = information(b, same, "share")
-    require(close(out, 0), f"a variable that never changes tells nothing; yours gives it {out:.4f} nats.")
-    generator = torch.Generator().manual_seed(1)
-    a, b = (torch.randint(values, (10_000,), generator=generator) for values in (20, 40))
-    out, wanted = information(a, b, "share"), mutual_information(a, b)
-    require(
-        abs(out - wanted) < 1e-4,
-        f"of 10,000 pairs of 20 and 40 values it finds {out:.4f} nats instead of {wanted:.4f}: are rare pairs lost?",
-    )
+        what = f"the mutual information of {what}"
+        result = require_number(call(answer, x, y), what)
+        require_same(result, metrics.mutual_information(x, y), what, atol=1e-5)
 
 
-@check(
+def table(a, b):
+    """p(a, b), and p(a) · p(b) of the same shape."""
+    joint = torch.zeros(int(a.max()) + 1, int(b.max()) + 1)
+    joint.index_put_((a, b), torch.ones(len(a)) / len(a), accumulate=True)
+    return joint, joint.sum(dim=1, keepdim=True) * joint.sum(dim=0)
+
+
+def entropy(p):
+    return torch.special.entr(p).sum().item()
+
+
+mutual_information.add_mistakes(
+    in_bits=("those are bits; nats are wanted.", lambda a, b: metrics.mutual_information(a, b) / math.log(2)),
+    negative=("mutual information is never negative.", lambda a, b: -metrics.mutual_information(a, b)),
+    counts=("counts are no probabilities yet.", lambda a, b: len(a) * metrics.mutual_information(a, b)),
+    entropy_of_a=("that is the entropy of a alone.", lambda a, b: metrics.mutual_information(a, a)),
+    entropy_of_b=("that is the entropy of b alone.", lambda a, b: metrics.mutual_information(b, b)),
+    joint_entropy=("that is the entropy of the pairs.", lambda a, b: entropy(table(a, b)[0])),
+    independent=("that is the entropy that independent pairs would have.", lambda a, b: entropy(table(a, b)[1])),
+    zero_log_zero=(
+        "pairs that never occur have the term 0 · log 0, which counts as 0.",
+        lambda a, b: (table(a, b)[0] * (table(a, b)[0] / table(a, b)[1]).log()).sum().item(),
+    ),
+    weighs_by_the_product=(
+        "every term is weighed by p(a) · p(b); the formula has p(a, b) before the logarithm.",
+        lambda a, b: (table(a, b)[1] * (table(a, b)[0] / table(a, b)[1]).clamp(min=1e-9).log()).sum().item(),
+    ),
+    conditional=(
+        "the logarithm is of p(a, b) over one of p(a) and p(b), where it should be over both.",
+        lambda a, b: entropy(table(a, b)[0]) - metrics.mutual_information(a, a),
+    ),
+)
+
+
+@mutual_information.mistake("a small number added to the probabilities changes them; leave out what never occurs.")
+def small_number_added(a, b):
+    joint = table(a, b)[0] + 0.01
+    return (joint * (joint / (joint.sum(dim=1, keepdim=True) * joint.sum(dim=0))).log()).sum().item()
+
+
+@mutual_information.mistake("pairs are mixed up: a * m + b tells them apart only if b has at most m values.")
+def counts_with_the_values_of_a(a, b):
+    values = int(a.max()) + 1
+    joint = torch.bincount(a * values + b, minlength=values * (values + int(b.max()))) / len(a)
+    joint = joint.view(-1, values)
+    independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0)
+    return (torch.xlogy(joint, joint) - torch.xlogy(joint, independent)).sum().item()
+
+
+@mutual_information.mistake("rare pairs are lost.")
+def drops_rare_pairs(a, b):
+    joint, independent = table(a, b)
+    return (joint * (joint / independent).log())[joint > 0.0012].sum().item()
+
+
+# 6b.2 information_gap
+
+gap = Exercise(
     "6b.2",
-    information_gap,
+    metrics.information_gap,
     hints=(
         "Of each column you need the two largest numbers: topk(2, dim=…), or sort.",
-        "Rows are numbers of the code, columns are factors: for each factor, look along axis 0.",
+        "Rows are latent dimensions, columns are factors: for each factor, look along axis 0.",
         "Every factor's gap is divided by that factor's own entropy.",
     ),
 )
-def _information_gap(answer):
-    information = torch.tensor([[0.2, 0.1, 0.9], [1.2, 0.1, 0.4], [0.7, 0.0, 0.3], [0.1, 0.0, 0.7]])
-    entropies = torch.tensor([1.0, 2.0, 4.0])
-    out = call(answer, information, entropies)
-    require(
-        not (torch.is_tensor(out) and out.ndim == 0),
-        "it is one number: leave the mean to others, and return the gap of every factor.",
-    )
-    require_tensor(out, (3,), "the gap for three factors and four numbers of the code")
-    best, second, third, _ = information.sort(dim=0, descending=True).values
-    rows = information.sort(dim=1, descending=True).values
-    wanted = (best - second) / entropies
-    mistakes = (
-        (best - second, "it is right before the division: a gap is a share of the factor's entropy."),
-        (-wanted, "it is right but for its sign: how far is the best ahead?"),
-        (best / entropies, "that is the best number alone. A factor that two numbers know equally well has no gap."),
-        ((best - third) / entropies, "that is the gap between the best and the third."),
-        ((best - information.amin(dim=0)) / entropies, "that is the gap between the best and the worst."),
-        ((best - information.mean(dim=0)) / entropies, "that is the gap between the best and the mean of all."),
-        ((best - second) / best, "the gaps are divided by the best number's information, not by the entropies."),
-        ((best - second) / entropies.sum(), "all gaps are divided by the sum of the entropies, not each by its own."),
-        ((best - second) / entropies.max(), "all gaps are divided by the largest entropy, not each by its own."),
-        ((information[0] - information[1]) / entropies, "that is row 0 minus row 1: the best two can be any rows."),
-        ((rows[:3, 0] - rows[:3, 1]) / entropies, "it looks along the factors; the best two are numbers of the code."),
-    )
-    for mistake, message in mistakes:
-        require(not close(out, mistake), message)
-    yours = ", ".join(f"{number:.3f}" for number in out.tolist())
-    require(close(out, wanted), f"the gaps of the check's three factors are 0.500, 0.000, 0.050; yours are {yours}.")
-    information = torch.rand(10, 5)
-    out = call(answer, information, torch.full((5,), 1.5))
-    require_tensor(out, (5,), "the gap for five factors and ten numbers of the code")
-    require(
-        close(out, information_gap(information, torch.full((5,), 1.5))),
-        "it is right for four numbers and three factors, wrong for ten and five.",
-    )
-    tie = torch.tensor([[0.7], [0.7], [0.1]])
-    out = call(answer, tie, torch.ones(1))
-    require_tensor(out, (1,), "the gap for one factor")
-    require(close(out, 0.0), f"two numbers that know a factor equally well leave no gap; yours is {out.item():.2f}.")
 
 
-def capacity_loss(reconstruction, kl, capacity, gamma=10.0):
-    """mean reconstruction + gamma · |mean KL − capacity|: how far the batch's KL is from what it should be.
+@gap.check
+def _(answer):
+    told = torch.tensor([[0.2, 0.1, 0.9], [1.2, 0.1, 0.4], [0.7, 0.0, 0.3], [0.1, 0.0, 0.7]])
+    for information, what in (
+        (told, "four latent dimensions and three factors"),
+        (2 * torch.rand(10, 5), "ten latent dimensions and five factors"),
+        (torch.rand(2, 6), "two latent dimensions and six factors"),
+        (torch.tensor([[0.7], [0.7], [0.1]]), "one factor of which two latent dimensions know the same"),
+        (torch.zeros(3, 2), "two factors of which no latent dimension knows anything"),
+    ):
+        entropies = torch.linspace(1, 4, information.shape[1])
+        result, what = call(answer, information, entropies), f"for {what}, what it returns"
+        require_tensor(result, entropies.shape, what, device=information.device)
+        require_same(result, metrics.information_gap(information, entropies), what)
 
-    reconstruction, kl: (batch,), in nats. capacity: in nats. Returns a scalar.
-    Source: Burgess et al., "Understanding disentangling in β-VAE", 2018.
-    """
-    return reconstruction.mean() + gamma * (kl.mean() - capacity).abs()
+
+def ranked(information, dim=0):
+    return information.sort(dim=dim, descending=True).values
 
 
-@check(
+gap.add_mistakes(
+    mean_already=(
+        "it is one number; the gap of each factor is wanted.",
+        lambda i, h: metrics.information_gap(i, h).mean(),
+    ),
+    forgets_the_entropy=("a gap is a fraction of the entropy.", lambda i, h: ranked(i)[0] - ranked(i)[1]),
+    smallest_first=("a gap is never negative.", lambda i, h: -metrics.information_gap(i, h)),
+    best_alone=("that is the best latent dimension alone.", lambda i, h: i.amax(dim=0) / h),
+    counts_from_zero=("that is the gap from the best to the third.", lambda i, h: (ranked(i)[0] - ranked(i)[2]) / h),
+    range_of_all=("that is the gap from the best to the worst.", lambda i, h: (i.amax(dim=0) - i.amin(dim=0)) / h),
+    against_the_mean=("that is the gap from the best to the mean.", lambda i, h: (i.amax(dim=0) - i.mean(dim=0)) / h),
+    by_the_best=("gaps are divided by the best information.", lambda i, h: metrics.information_gap(i, i.amax(dim=0))),
+    by_the_sum=("gaps are divided by the sum of the entropies.", lambda i, h: metrics.information_gap(i, h.sum())),
+    by_the_largest=("gaps are divided by the largest entropy.", lambda i, h: metrics.information_gap(i, h.max())),
+    forgets_to_sort=("the best two can be any rows, not just the first.", lambda i, h: (i[0] - i[1]) / h),
+    wrong_axis=(
+        "for each latent dimension it compares factors; for each factor, compare latent dimensions.",
+        lambda i, h: (ranked(i, 1)[:, 0] - ranked(i, 1)[:, 1]) / h,
+    ),
+    wipes_out_all_of_the_best=(
+        "where two latent dimensions know equally much, the second best is as good as the best.",
+        lambda i, h: (i.amax(dim=0) - torch.where(i == i.amax(dim=0), 0.0, i).amax(dim=0)) / h,
+    ),
+)
+
+
+@gap.mistake("it overwrites information, which the lesson still needs: make a copy first.")
+def wipes_out_the_best(information, entropies):
+    best = information.amax(dim=0)
+    information[information == best] = 0
+    return (best - information.amax(dim=0)) / entropies
+
+
+# 6b.3 capacity_loss
+
+capacity_loss = Exercise(
     "6b.3",
-    capacity_loss,
+    losses.capacity_loss,
     hints=(
         "Take the gradient by kl. On which side of the capacity does it push down, and on which up?",
         "A distance is never negative. What does the formula have around KL − C?",
     ),
 )
-def _capacity_loss(answer):
-    reconstruction = torch.tensor([40.0, 50.0, 30.0])
-    kl = torch.tensor([3.0, 4.0, 8.0], requires_grad=True)  # 5 nats on average
-
-    def loss(capacity, *gamma):
-        out = call(answer, reconstruction, kl, capacity, *gamma)
-        require(
-            not (torch.is_tensor(out) and out.shape == (3,)), "it is a loss for each image; return one for the batch."
-        )
-        require_tensor(out, (), "the loss of a batch")
-        require(out.requires_grad, "no gradient comes through: is there a detach, an item() or a no_grad?")
-        return out
-
-    below = loss(7.0)
-    require(
-        not close(below.detach(), 20.0),
-        "with 5 nats of KL where 7 are wanted the loss is 20, less than the reconstruction alone: being below the "
-        "capacity is rewarded.",
-        Bug,
-    )
-    require(
-        not close(below.detach(), 40.0),
-        "with 5 nats of KL where 7 are wanted nothing is charged: below the capacity it should cost as much as above.",
-    )
-    per_image = 40 + 10 * (4 + 3 + 1) / 3
-    require(
-        not close(below.detach(), per_image),
-        "every single image is held to the capacity; it is the mean over the batch that should reach it.",
-    )
-    require(
-        not close(below.detach(), 80.0),
-        "the distance is squared: far from the capacity that is steep, near it there is hardly a slope left.",
-    )
-    require(not close(below.detach(), 120 + 80.0), "it adds up the batch: twice the images would cost twice as much.")
-    require(not close(below.detach(), 42.0), "the distance from the capacity is not multiplied by gamma.")
-    require(
-        close(below.detach(), 60.0),
-        f"reconstruction 40, KL 5, capacity 7, gamma 10 make a loss of 60; yours is {below.item():.4g}.",
-    )
-    for capacity, slope, where in ((7.0, -10.0, "below"), (2.0, 10.0, "above")):
-        (gradient,) = torch.autograd.grad(loss(capacity), kl, allow_unused=True)
-        pushed = 0.0 if gradient is None else gradient.sum().item()
-        require(
-            close(pushed, slope),
-            f"{where} the capacity the gradient of the mean KL is {slope:.0f}; yours is {pushed:.3g}.",
-        )
-    above = loss(2.0).item()
-    require(
-        close(above, 70.0), f"reconstruction 40, KL 5, capacity 2, gamma 10 make a loss of 70; yours is {above:.4g}."
-    )
-    other = loss(7.0, 3.0).item()
-    require(close(other, 46.0), f"with gamma=3 it is {other:.4g}, not 46: is gamma used?")
-    at_tensor = loss(torch.tensor(7.0)).item()
-    require(close(at_tensor, 60.0), f"with a capacity that is a tensor it is {at_tensor:.4g}, not 60.")
 
 
-def larger_spread():
-    """Nine models, three methods with three seeds each. Where does the variance of MIG lie?
+@capacity_loss.check
+def _(answer):
+    device = default_device()
+    for n, numbers in (
+        (3, (7.3,)),
+        (3, (2.4,)),
+        (1, (5.6, 3.7)),
+        (64, (torch.tensor(4.6, device=device), 0.6)),
+        (5, (torch.tensor(0.0, device=device),)),
+    ):
+        reconstruction = computed(40 + 300 * torch.rand(n, device=device))
+        kl = computed(torch.linspace(2, 8.5, n, device=device))
+        listed = ", ".join(f"{number:.1f}" for number in numbers)
+        what = f"capacity_loss(…, {listed}) of a batch of {n} with a mean KL of {kl.mean():.2f}"
+        result, right = call(answer, reconstruction, kl, *numbers), losses.capacity_loss(reconstruction, kl, *numbers)
+        require_tensor(result, (), what, device=device)
+        require_same(result, right, what)
+        require_same_gradients(result, right, {"reconstruction": reconstruction, "kl": kl}, what)
 
-    "methods": more than half of it between the methods.
-    "seeds": more than half of it between the seeds of a method.
-    """
-    return "seeds"
+
+@capacity_loss.given("a batch whose KL is below the capacity has a loss below its reconstruction alone.")
+def the_bug_itself(reconstruction, kl, capacity, gamma=10.0):
+    return reconstruction.mean() + gamma * (kl.mean() - capacity)
 
 
-@check(
+def away(kl, capacity):
+    return (kl.mean() - capacity).abs()
+
+
+capacity_loss.add_mistakes(
+    one_sided=(
+        "below the capacity nothing is charged.",
+        lambda r, kl, c, g=10.0: r.mean() + g * (kl.mean() - c).relu(),
+    ),
+    per_image=("each image is held to the capacity.", lambda r, kl, c, g=10.0: (r + g * (kl - c).abs()).mean()),
+    squared=("near the capacity there is hardly a slope.", lambda r, kl, c, g=10.0: r.mean() + g * away(kl, c) ** 2),
+    of_each_image=("it is a loss for each image, not one for all.", lambda r, kl, c, g=10.0: r + g * away(kl, c)),
+    sums=("the same images twice over have another loss.", lambda r, kl, c, g=10.0: r.sum() + g * (kl.sum() - c).abs()),
+    forgets_gamma=("gamma counts as 1, whatever it is.", lambda r, kl, c, g=10.0: r.mean() + away(kl, c)),
+    gamma_is_ten=("gamma counts as 10, whatever it is.", lambda r, kl, c, g=10.0: losses.capacity_loss(r, kl, c)),
+    gamma_on_both=("gamma weighs the reconstruction, too.", lambda r, kl, c, g=10.0: g * (r.mean() + away(kl, c))),
+    forgets_the_capacity=("the loss is the same at any capacity.", lambda r, kl, c, g=10.0: r.mean() + g * kl.mean()),
+    kl_only=("the reconstruction does not count.", lambda r, kl, c, g=10.0: g * away(kl, c) + 0 * r.mean()),
+    detaches_kl=("the KL would never move.", lambda r, kl, c, g=10.0: losses.capacity_loss(r, kl.detach(), c, g)),
+    detaches_r=("nothing is learned of images.", lambda r, kl, c, g=10.0: losses.capacity_loss(r.detach(), kl, c, g)),
+)
+
+# 6b.4 methods or seeds?
+
+prediction(
     "6b.4",
-    larger_spread,
+    answer="seeds",
+    replies={
+        "methods": "the three methods weigh the same two terms differently; neither term knows an axis. "
+        "Run on and compare."
+    },
     hints=(
-        "Nothing in these losses says which directions of the code should be the axes. What decides it, then?",
+        "Nothing in these losses says which directions of the latent code should be the axes. What decides it, then?",
         "Locatello et al. (2019) trained more than 12,000 models. What does the title of their paper challenge?",
     ),
-    prediction=True,
 )
-def _larger_spread(answer):
-    choice = require_choice(answer, "methods", "seeds")
-    require(
-        choice != "methods",
-        "the three methods weigh the same two terms differently; neither term knows an axis. Run on and compare.",
-    )
 
+# 6b.5 attribute_vector
 
-def attribute_vector(model, factors, factor, low, high):
-    """How the mean code moves when one factor goes from low to high and all others stay.
-
-    factors: (n, 5) int64 of sprites; column `factor` is replaced, first by low, then by high.
-    Returns (latent,): the posterior means of the n sprites with high minus those with low, averaged.
-    """
-    codes = []
-    for value in (low, high):
-        changed = factors.clone()
-        changed[:, factor] = value
-        mu, _ = in_batches(model.encode, draw_sprites(changed))
-        codes.append(mu)
-    return (codes[1] - codes[0]).mean(dim=0)
-
-
-class _Encoder(nn.Module):
-    """An encoder that tells apart ink and place, and the spread from the mean."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def encode(self, x):
-        """(batch, 1, 32, 32) → mu: ink and centre of mass; logvar: other numbers."""
-        ink = x.sum(dim=(1, 2, 3)) * self.scale
-        places = torch.linspace(-1, 1, 32, device=x.device)
-        across = (x.sum(dim=2)[:, 0] * places).sum(dim=1) / ink
-        down = (x.sum(dim=3)[:, 0] * places).sum(dim=1) / ink
-        mu = torch.stack([ink / 10, across * (1 + ink / 100), down * (2 + across)], dim=1)
-        return mu, 3 + 0.1 * mu
-
-
-@check(
+attribute = Exercise(
     "6b.5",
-    attribute_vector,
+    latent.attribute_vector,
     hints=(
         "Make a copy of the factors with clone, and put low into the whole column. Then another with high.",
         "draw_sprites makes the images, in_batches(model.encode, images) gives mu and logvar.",
-        "Subtract the mean codes of low from those of high, and average over the sprites.",
+        "Subtract the mean latent codes of low from those of high, and average over the sprites.",
     ),
 )
-def _attribute_vector(answer):
-    model = _Encoder()
-    values = (3, 6, 40, 32, 32)
-    factors = torch.stack([torch.randint(count, (60,)) for count in values], dim=1)
 
-    def move(factors, *which):
-        out = call(answer, model, factors, *which)
-        require(
-            not isinstance(out, tuple), "it is a tuple: encode returns mu and logvar, and only mu is the mean code."
-        )
-        require_tensor(out, (3,), "the vector for a model with three numbers in its code")
-        require(not out.requires_grad, "it carries gradients: in_batches, or no_grad, leaves them out.")
-        return out
 
-    for factor, low, high, name in ((1, 0, 5, "size"), (3, 4, 28, "x"), (4, 20, 10, "y")):
-        out, wanted = move(factors, factor, low, high), attribute_vector(model, factors, factor, low, high)
-        yours = ", ".join(f"{number:.3f}" for number in out.tolist())
-        mu_of = {}
-        for value in (low, high):
-            changed = factors.clone()
-            changed[:, factor] = value
-            mu_of[value] = model.encode(to_float(draw_sprites(changed)))[0].detach()
-        mistakes = (
-            (-wanted, f"for {name} from {low} to {high} it points the wrong way: high minus low."),
-            (0.1 * wanted, f"for {name} it is ten times too short: this model's logvar is that, its mu is not."),
-            (wanted * len(factors), f"for {name} it is {len(factors)} times too long: a sum over the sprites."),
-            (torch.zeros(3), f"for {name} it is 0: are both sets of images drawn from their own factors?"),
-            (mu_of[high].mean(dim=0), f"for {name} it is the mean code of high alone."),
-            (mu_of[high][0] - mu_of[low][0], f"for {name} it is the difference of the first sprite, not of all."),
-            (wanted / wanted.norm(), f"for {name} it has length 1: its length is what high and low differ by."),
-            (wanted / (high - low), f"for {name} it is the move of one step; from {low} to {high} is wanted."),
-        )
-        for mistake, message in mistakes:
-            require(not torch.allclose(out, mistake, rtol=1e-3, atol=1e-5), message)
-        agree = torch.allclose(out, wanted, rtol=1e-3, atol=1e-4)
-        expected = ", ".join(f"{number:.3f}" for number in wanted.tolist())
-        require(
-            agree,
-            f"for {name} from {low} to {high} the check's model moves by {expected}; yours by {yours}. "
-            f"Does anything but {name} change between the two sets?",
-        )
-    one = factors[:1]
-    require(
-        torch.allclose(move(one, 1, 0, 5), attribute_vector(model, one, 1, 0, 5), rtol=1e-3, atol=1e-4),
-        "it is right for sixty sprites and wrong for one.",
-    )
+class SpriteEncoder(nn.Module):
+    """A small encoder with batch norm and dropout, in evaluation mode, as fit leaves a model."""
+
+    def __init__(self, latent_dim):
+        super().__init__()
+        hidden = nn.Sequential(nn.Linear(1024, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
+        self.body = nn.Sequential(nn.Flatten(), hidden, nn.Linear(16, 2 * latent_dim))
+        nn.init.normal_(self.body[-1].weight)
+        self.encode(to_float(draw_sprites(some_factors(20))))  # gives batch norm its statistics
+        self.eval().to(default_device())
+
+    def encode(self, x):
+        return self.body(x).chunk(2, dim=1)
+
+
+def some_factors(n):
+    return torch.stack([torch.randint(count, (n,)) for count in FACTORS.values()], dim=1)
+
+
+@attribute.check
+def _(answer):
+    names = list(FACTORS)
+    for n, latent_dim, factor, low, high in (
+        (40, 3, 1, 0, 5), (40, 3, 3, 28, 4), (1, 4, 4, 20, 10), (90, 10, 0, 0, 2), (30, 2, 2, 0, 10),
+    ):  # fmt: skip
+        model, factors = SpriteEncoder(latent_dim), some_factors(n)
+        result = call(answer, model, factors, factor, low, high)
+        what = f"for {n} sprites whose {names[factor]} goes from {low} to {high}, the vector"
+        require_tensor(result, (latent_dim,), what, device="cpu")
+        right = latent.attribute_vector(model, factors, factor, low, high)
+        require_same(result, right, what, rtol=1e-3, atol=1e-5)
+        require(not result.requires_grad, f"{what} carries gradients; in_batches, or no_grad, leaves them out.")
+
+
+def encoded(model, factors, factor, value, output=0):
+    """mu (output 0) or logvar (1) of the sprites with one factor replaced."""
+    changed = factors.clone()
+    changed[:, factor] = value
+    return in_batches(model.encode, draw_sprites(changed))[output]
+
+
+def moved(model, factors, factor, low, high, output=0):
+    return encoded(model, factors, factor, high, output) - encoded(model, factors, factor, low, output)
+
+
+attribute.add_mistakes(
+    low_minus_high=("it points from high to low.", lambda *case: -latent.attribute_vector(*case)),
+    sums=("it is a sum over the sprites; take the mean.", lambda *case: moved(*case).sum(dim=0)),
+    takes_logvar=("it is how logvar moves; the mean is mu.", lambda *case: moved(*case, output=1).mean(dim=0)),
+    first_only=("it is the first sprite's move alone.", lambda *case: moved(*case)[0]),
+    keeps_all=("it is a vector for each sprite; take the mean.", lambda *case: moved(*case)),
+    mean_over_the_code=("the mean is over latent dimensions, not sprites.", lambda *case: moved(*case).mean(dim=1)),
+    unit_length=(
+        "its length is 1; how far the code moves is lost.",
+        lambda *case: nn.functional.normalize(moved(*case).mean(0), dim=0),
+    ),
+    per_step=(
+        "it is the move of one step of the factor.",
+        lambda *case: moved(*case).mean(dim=0) / (case[4] - case[3]),
+    ),
+    high_alone=(
+        "low is left out: that is where the codes end.",
+        lambda m, f, i, low, high: encoded(m, f, i, high).mean(0),
+    ),
+    from_as_given=(
+        "it starts from the sprites as they are given, not from low.",
+        lambda m, f, i, low, high: (encoded(m, f, i, high) - encoded(m, f, i, f[:, i])).mean(dim=0),
+    ),
+    always_the_size=(
+        "the size changes, whichever factor is asked for.",
+        lambda m, f, i, low, high: latent.attribute_vector(m, f, 1, min(low, 5), min(high, 5)),
+    ),
+    both_outputs=(
+        "it is a pair: encode returns mu and logvar, and only mu is the mean.",
+        lambda m, f, i, low, high: (moved(m, f, i, low, high).mean(dim=0), moved(m, f, i, low, high, 1).mean(dim=0)),
+    ),
+)
+
+
+@attribute.mistake("low and high give the same codes: are both written into one tensor before it is drawn?")
+def the_same_tensor_twice(model, factors, factor, low, high):
+    small = large = factors.clone()
+    small[:, factor] = low
+    large[:, factor] = high
+    return (in_batches(model.encode, draw_sprites(large))[0] - in_batches(model.encode, draw_sprites(small))[0]).mean(0)
+
+
+@attribute.mistake("it writes into the factors it was given: make a copy first.")
+def forgets_to_copy(model, factors, factor, low, high):
+    codes = []
+    for value in (low, high):
+        factors[:, factor] = value
+        codes.append(in_batches(model.encode, draw_sprites(factors))[0].mean(dim=0))
+    return codes[1] - codes[0]
+
+
+@attribute.mistake("high and low come from different sprites, which differ in more than this factor.")
+def unmatched(model, factors, factor, low, high):
+    half = (len(factors) + 1) // 2
+    low_codes, high_codes = encoded(model, factors[-half:], factor, low), encoded(model, factors[:half], factor, high)
+    return high_codes.mean(dim=0) - low_codes.mean(dim=0)

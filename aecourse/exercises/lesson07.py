@@ -25,14 +25,6 @@ from aecourse.exercises.checks import (
 from aecourse.losses import squared_error
 from aecourse.training import default_device
 
-
-def mistakes(task, table):
-    """Register mistakes that are an expression each: {name: (message, answer)}."""
-    for name, (message, answer) in table.items():
-        answer.__name__ = name
-        task.mistake(message)(answer)
-
-
 # 7.1 nearest_code
 
 nearest = Exercise(
@@ -66,35 +58,35 @@ def _(answer):
     require(most < table, f"{what} is right, but a tensor of {most / 2**20:.0f} MiB was made on the way.")
 
 
-mistakes(nearest, {
-    "farthest": ("those are the codes of the farthest vectors.", lambda z, e: torch.cdist(z, e).argmax(1)),
-    "largest_product": ("those have the largest product z·e. Long codebook vectors win it: does their length count?",
+nearest.add_mistakes(
+    farthest=("those are the codes of the farthest vectors.", lambda z, e: torch.cdist(z, e).argmax(1)),
+    largest_product=("those have the largest product z·e. Long codebook vectors win it: does their length count?",
                         lambda z, e: (z @ e.T).argmax(1)),
-    "forgets_the_two": ("the product z·e is counted once instead of twice.",
+    forgets_the_two=("the product z·e is counted once instead of twice.",
                         lambda z, e: (e.square().sum(1) - z @ e.T).argmin(1)),
-    "adds_the_product": ("the product z·e has the wrong sign in your ‖z - e‖².",
+    adds_the_product=("the product z·e has the wrong sign in your ‖z - e‖².",
                          lambda z, e: (e.square().sum(1) + 2 * z @ e.T).argmin(1)),
-    "subtracts_the_square": ("‖e‖² has the wrong sign in your ‖z - e‖².",
+    subtracts_the_square=("‖e‖² has the wrong sign in your ‖z - e‖².",
                              lambda z, e: (-2 * z @ e.T - e.square().sum(1)).argmin(1)),
-    "cosine": ("those have the largest cosine with z. The lengths count, too.",
+    cosine=("those have the largest cosine with z. The lengths count, too.",
                lambda z, e: (F.normalize(z) @ F.normalize(e).T).argmax(1)),
-    "absolute_differences": ("it sums absolute differences. The distance is the Euclidean one.",
+    absolute_differences=("it sums absolute differences. The distance is the Euclidean one.",
                              lambda z, e: torch.cdist(z, e, p=1).argmin(1)),
-    "without_z": ("it is the shortest codebook vector, for every z. Where is z?",
+    without_z=("it is the shortest codebook vector, for every z. Where is z?",
                   lambda z, e: e.square().sum(1).argmin().repeat(len(z))),
-    "counts_from_one": ("it counts from 1; the first row of the codebook is code 0.",
+    counts_from_one=("it counts from 1; the first row of the codebook is code 0.",
                         lambda z, e: models.nearest_code(z, e) + 1),
-    "looks_up": ("those are the vectors of the codebook. Their indices are wanted.",
+    looks_up=("those are the vectors of the codebook. Their indices are wanted.",
                  lambda z, e: e[models.nearest_code(z, e)]),
-    "along_the_vectors": ("it finds a vector for each code; a code for each vector is wanted. Along which axis?",
+    along_the_vectors=("it finds a vector for each code; a code for each vector is wanted. Along which axis?",
                           lambda z, e: torch.cdist(z, e).argmin(0)),
-    "smallest_distances": ("those are the smallest distances. Where in its row is each of them?",
+    smallest_distances=("those are the smallest distances. Where in its row is each of them?",
                            lambda z, e: torch.cdist(z, e).amin(1)),
-    "squeezes": ("a batch of a single vector has lost its axis: something is squeezed.",
+    squeezes=("a batch of a single vector has lost its axis: something is squeezed.",
                  lambda z, e: models.nearest_code(z, e).squeeze()),
-    "differences": ("the codes are right, but all differences were held at once, n × codes × dim numbers.",
+    differences=("the codes are right, but all differences were held at once, n × codes × dim numbers.",
                     lambda z, e: (z[:, None] - e).square().sum(2).argmin(1)),
-})  # fmt: skip
+)  # fmt: skip
 
 # 7.2 straight_through
 
@@ -131,25 +123,25 @@ def the_bug_itself(z, quantized):
     return quantized + (z - quantized).detach()
 
 
-mistakes(through, {
-    "returns_quantized": ("its value is right, but the encoder learns nothing from it, and the codebook does.",
+through.add_mistakes(
+    returns_quantized=("its value is right, but the encoder learns nothing from it, and the codebook does.",
                           lambda z, q: q),
-    "detaches_nothing": ("its value is right, but the encoder learns nothing: in the gradient of z, all cancels.",
+    detaches_nothing=("its value is right, but the encoder learns nothing: in the gradient of z, all cancels.",
                          lambda z, q: z + (q - z)),
-    "detaches_quantized": ("its value is right, but nothing that comes before it can learn.", lambda z, q: q.detach()),
-    "both_ways": ("its value is right, but the codebook follows the reconstruction: quantized gets a gradient.",
+    detaches_quantized=("its value is right, but nothing that comes before it can learn.", lambda z, q: q.detach()),
+    both_ways=("its value is right, but the codebook follows the reconstruction: quantized gets a gradient.",
                   lambda z, q: q + z - z.detach()),
-    "the_wrong_z": ("its value is right, but the encoder would climb: the gradient reaches z with its sign turned.",
+    the_wrong_z=("its value is right, but the encoder would climb: the gradient reaches z with its sign turned.",
                     lambda z, q: z.detach() + (q.detach() - z)),
-    "half_a_gradient": ("its value is right, but z gets half of the gradient that arrives.",
+    half_a_gradient=("its value is right, but z gets half of the gradient that arrives.",
                         lambda z, q: z / 2 + (q - z / 2).detach()),
-    "mean_of_both": ("its value is half way between z and quantized; it should be all quantized.",
+    mean_of_both=("its value is half way between z and quantized; it should be all quantized.",
                      lambda z, q: (z + q.detach()) / 2),
-    "forgets_to_add": ("its value is the difference of the two.", lambda z, q: (q - z).detach()),
-    "forgets_to_subtract": ("its value is the sum of the two.", lambda z, q: z + q.detach()),
-    "needs_a_gradient": ("the encoder learns only as long as the codebook needs a gradient; in part 2 it needs none.",
+    forgets_to_add=("its value is the difference of the two.", lambda z, q: (q - z).detach()),
+    forgets_to_subtract=("its value is the sum of the two.", lambda z, q: z + q.detach()),
+    needs_a_gradient=("the encoder learns only as long as the codebook needs a gradient; in part 2 it needs none.",
                          lambda z, q: models.straight_through(z, q) if q.requires_grad else q),
-})  # fmt: skip
+)  # fmt: skip
 
 # 7.3 quantization_losses
 
@@ -171,6 +163,7 @@ def _(answer):
         if len(z) > 1:
             quantized[0] = z[0] + 0.1 * (shape[0] == 3)  # an image that is close to its codes, or on them
         z, quantized = (computed(x.to(default_device())) for x in (z, quantized))
+        quantized = quantized.movedim(1, -1).contiguous().movedim(-1, 1)  # in memory as lookup makes it
         both, right = call(answer, z, quantized), losses.quantization_losses(z, quantized)
         what = f"for a batch of the shape {shape},"
         if torch.is_tensor(both) and both.ndim == 2:  # one above the other
@@ -209,36 +202,36 @@ def of_squares(change):
     return lambda z, q: (change(q - z.detach()), change(z - q.detach()))
 
 
-mistakes(pulls, {
-    "swaps": ("the two losses are the wrong way round: the first moves the encoder, the second the codebook.",
+pulls.add_mistakes(
+    swaps=("the two losses are the wrong way round: the first moves the encoder, the second the codebook.",
               lambda z, q: losses.quantization_losses(z, q)[::-1]),
-    "detaches_none": ("both losses move both, z and the codebook: it is one loss twice. Who should follow whom?",
+    detaches_none=("both losses move both, z and the codebook: it is one loss twice. Who should follow whom?",
                       lambda z, q: (squared_error(z, q), squared_error(z, q))),
-    "detaches_one": ("the codebook loss moves z as well; it should move the codebook alone.",
+    detaches_one=("the codebook loss moves z as well; it should move the codebook alone.",
                      lambda z, q: (squared_error(z, q), squared_error(z, q.detach()))),
-    "detaches_the_other": ("the commitment loss moves the codebook as well; it should move the encoder alone.",
+    detaches_the_other=("the commitment loss moves the codebook as well; it should move the encoder alone.",
                            lambda z, q: (squared_error(z.detach(), q), squared_error(z, q))),
-    "codebook_twice": ("both losses move the codebook: the encoder would not commit to anything.",
+    codebook_twice=("both losses move the codebook: the encoder would not commit to anything.",
                        lambda z, q: (squared_error(z.detach(), q), squared_error(z.detach(), q))),
-    "commitment_twice": ("both losses move z: the codebook would never move.",
+    commitment_twice=("both losses move z: the codebook would never move.",
                          lambda z, q: (squared_error(z, q.detach()), squared_error(z, q.detach()))),
-    "detaches_both": ("the codebook loss moves nothing: both of its inputs are detached.",
+    detaches_both=("the codebook loss moves nothing: both of its inputs are detached.",
                       lambda z, q: (squared_error(z, q).detach(), squared_error(z, q.detach()))),
-    "detaches_a_factor": ("the gradients are half as long as they should be: is a factor of the square detached?",
+    detaches_a_factor=("the gradients are half as long as they should be: is a factor of the square detached?",
                           of_squares(lambda d: (d * d.detach()).flatten(1).sum(1))),
-    "batch_mean": ("each loss is a mean over the batch; a loss for each image is wanted.",
+    batch_mean=("each loss is a mean over the batch; a loss for each image is wanted.",
                    of_both(lambda loss, z: loss.mean())),
-    "repeats_the_mean": ("every image has the batch's mean for its loss; each has a loss of its own.",
+    repeats_the_mean=("every image has the batch's mean for its loss; each has a loss of its own.",
                          of_both(lambda loss, z: loss.mean().repeat(len(z)))),
-    "of_each_position": ("those are losses for each position; sum over the positions of an image.",
+    of_each_position=("those are losses for each position; sum over the positions of an image.",
                          of_squares(lambda d: d.square().sum(1))),
-    "mean_of_an_image": ("each loss is a mean over an image; sum over its positions and dimensions.",
+    mean_of_an_image=("each loss is a mean over an image; sum over its positions and dimensions.",
                          of_both(lambda loss, z: loss / z[0].numel())),
-    "root": ("a root is taken: those are distances, not their squares.", of_both(lambda loss, z: loss.sqrt())),
-    "absolute": ("absolute differences are summed; square them.", of_squares(lambda d: d.abs().flatten(1).sum(1))),
-    "with_beta": ("the commitment loss has a weight in it. β comes later.",
+    root=("a root is taken: those are distances, not their squares.", of_both(lambda loss, z: loss.sqrt())),
+    absolute=("absolute differences are summed; square them.", of_squares(lambda d: d.abs().flatten(1).sum(1))),
+    with_beta=("the commitment loss has a weight in it. β comes later.",
                   lambda z, q: (squared_error(z.detach(), q), 0.25 * squared_error(z, q.detach()))),
-})  # fmt: skip
+)  # fmt: skip
 
 # 7.4 VectorQuantizer
 
@@ -498,27 +491,27 @@ def weighed(weigh):
     return answer
 
 
-mistakes(loss, {
-    "both_carry_beta": ("as β grows, both grow in the loss, codebook and commitment.",
+loss.add_mistakes(
+    both_carry_beta=("as β grows, both grow in the loss, codebook and commitment.",
                         weighed(lambda b, r, e, c: r + b * (e + c))),
-    "no_beta": ("whatever β is, the loss is the same.", weighed(lambda b, r, e, c: r + e + c)),
-    "no_codebook": ("the codebook never moves: nothing in the loss sees to it.", weighed(lambda b, r, e, c: r + b * c)),
-    "no_commitment": ("nothing in the loss keeps the encoder near the codebook.", weighed(lambda b, r, e, c: r + e)),
-    "no_images": ("the loss does not care what the images look like.", weighed(lambda b, r, e, c: e + b * c)),
-    "beta_on_images": ("as β grows, the images count for more.", weighed(lambda b, r, e, c: b * r + e + c)),
-    "a_constant": ("whatever β is, the commitment counts for a quarter.", weighed(lambda b, r, e, c: r + e + 0.25 * c)),
-    "rewards": ("the loss falls as the encoder leaves the codebook.", weighed(lambda b, r, e, c: r + e - b * c)),
-    "codebook_stays": ("the loss is right, and the codebook never moves.",
+    no_beta=("whatever β is, the loss is the same.", weighed(lambda b, r, e, c: r + e + c)),
+    no_codebook=("the codebook never moves: nothing in the loss sees to it.", weighed(lambda b, r, e, c: r + b * c)),
+    no_commitment=("nothing in the loss keeps the encoder near the codebook.", weighed(lambda b, r, e, c: r + e)),
+    no_images=("the loss does not care what the images look like.", weighed(lambda b, r, e, c: e + b * c)),
+    beta_on_images=("as β grows, the images count for more.", weighed(lambda b, r, e, c: b * r + e + c)),
+    a_constant=("whatever β is, the commitment counts for a quarter.", weighed(lambda b, r, e, c: r + e + 0.25 * c)),
+    rewards=("the loss falls as the encoder leaves the codebook.", weighed(lambda b, r, e, c: r + e - b * c)),
+    codebook_stays=("the loss is right, and the codebook never moves.",
                        weighed(lambda b, r, e, c: r + e.detach() + b * c)),
-    "encoder_runs": ("the loss is right, and the encoder does not stay near the codebook.",
+    encoder_runs=("the loss is right, and the encoder does not stay near the codebook.",
                      weighed(lambda b, r, e, c: r + e + b * c.detach())),
-    "images_stay": ("the loss is right, and the images never get better.",
+    images_stay=("the loss is right, and the images never get better.",
                     weighed(lambda b, r, e, c: r.detach() + e + b * c)),
-    "reports_the_weight": ("the loss is right, and its entry commitment changes with β. Report the term itself.",
+    reports_the_weight=("the loss is right, and its entry commitment changes with β. Report the term itself.",
                            lambda m, x: (t := models.VQVAE.loss(m, x)) | {"commitment": m.beta * t["commitment"]}),
-    "twice_the_price": ("the same images twice over cost twice as much.",
+    twice_the_price=("the same images twice over cost twice as much.",
                         lambda model, x: {name: len(x) * y for name, y in models.VQVAE.loss(model, x).items()}),
-})  # fmt: skip
+)  # fmt: skip
 
 
 @loss.mistake("the images are right, and the encoder learns nothing from them.")

@@ -45,6 +45,7 @@ def _(answer):
         ("one code alone", torch.zeros(3, 7, 7, dtype=torch.int64), 128),
         ("a single code of number 7", torch.tensor([[[7]]]), 9),
         ("each of 128 codes 49 times", torch.arange(128).repeat(49).view(-1, 7, 7), 128),
+        ("each of 512 codes once", torch.arange(512), 512),
         ("2,000 codes of 512", torch.randint(512, (2000,)).sort().values // 3, 512),
         ("127 codes that occur once in 200,000", rare, 128),
     ):

@@ -29,7 +29,7 @@ def with_a_distribution(x, sigma):
 
 @right("2.1")
 def noise_image_by_image(x, sigma):
-    sigma = torch.as_tensor(sigma).expand(len(x), 1, 1, 1)
+    sigma = torch.as_tensor(sigma, device=x.device).expand(len(x), 1, 1, 1)
     return torch.stack([image + s * torch.randn_like(image) for image, s in zip(x, sigma)]).clamp(0, 1)
 
 

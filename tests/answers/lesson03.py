@@ -176,7 +176,7 @@ class ListsOfModules(nn.Module):
         return self.code(x.view(-1, 2048))
 
 
-@right("3.4")
+@wrong("3.4")
 def lazily(latent_dim=32):
     layers = [layer for c in (32, 64, 128) for layer in (nn.LazyConv2d(c, 3, 2, 1), nn.LazyBatchNorm2d(), nn.ReLU())]
     return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(latent_dim))

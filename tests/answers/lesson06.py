@@ -1,0 +1,233 @@
+"""Answers to the exercises of lesson 6, part 1."""
+
+import collections
+import math
+
+import numpy as np
+import scipy.stats
+import torch
+from torch.distributions import Categorical
+
+from aecourse import latent, losses, metrics, models
+from aecourse.models import VariationalAutoencoder
+from tests.answers import not_asked, right, wrong
+
+# 6.1 beta_elbo
+
+# training takes the gradient of the loss alone; elbo samples, which moves the random state
+not_asked("6.1", "loss detached (1)", "loss detached (2)", "loss moves the random state")
+
+
+@right("6.1")
+def image_by_image(model, x):
+    r, kl = (sum(term).squeeze() / len(x) for term in zip(*(model.elbo(image[None]) for image in x)))
+    return dict(kl=kl, reconstruction=r, loss=r + model.beta * kl)
+
+
+@right("6.1")
+def mean_of_the_losses(model, x):
+    r, kl = model.elbo(x)
+    return {"loss": (r + model.beta * kl).mean(), "reconstruction": r.detach().mean(), "kl": kl.detach().mean()}
+
+
+@right("6.1")
+def with_two_samples(model, x):
+    r, kl = model.elbo(x)[0].mean(), model.elbo(x)[1].mean()
+    return {"loss": torch.add(r, kl, alpha=model.beta), "reconstruction": r, "kl": kl}
+
+
+@right("6.1")
+def without_elbo(model, x):
+    mu, logvar = model.encode(x)
+    r = losses.binary_cross_entropy(model.decode_logits(models.reparameterize(mu, logvar)), x).mean()
+    kl = losses.gaussian_kl(mu, logvar).mean()
+    return {"loss": r + model.beta * kl, "reconstruction": r, "kl": kl}
+
+
+@right("6.1")
+def with_the_base_class(model, x):
+    out = VariationalAutoencoder.loss(model, x)
+    return out | {"loss": out["reconstruction"] + model.beta * out["kl"]}
+
+
+for change in (
+    lambda out, model, x: {"loss": out["reconstruction"] + max(model.beta, 1) * out["kl"]},
+    lambda out, model, x: {"loss": out["reconstruction"] + (model.beta or 1) * out["kl"]},
+    lambda out, model, x: {"loss": out["reconstruction"] + math.ceil(model.beta) * out["kl"]},
+    lambda out, model, x: {"loss": out["reconstruction"] + (model.beta if model.training else 1) * out["kl"]},
+    lambda out, model, x: {"loss": len(x) * out["loss"]},
+    lambda out, model, x: {"loss": out["loss"].detach()},
+    lambda out, model, x: {"reconstruction": model.beta * out["reconstruction"]},
+    lambda out, model, x: {"reconstruction": -out["reconstruction"]},
+    lambda out, model, x: {"kl": out["kl"].item()},
+    lambda out, model, x: {"beta": model.beta},
+    lambda out, model, x: model.loss(x),
+    lambda out, model, x: out["loss"].requires_grad and out["loss"].backward() or {},
+    lambda out, model, x: VariationalAutoencoder.loss(model, x[:1]),
+    lambda out, model, x: VariationalAutoencoder.loss(model.eval(), x),
+    lambda out, model, x: [VariationalAutoencoder.loss(model.eval(), x), model.train()][0],
+):
+
+    @wrong("6.1")
+    def changed(model, x, change=change):
+        out = VariationalAutoencoder.loss(model, x)
+        return out | change(out, model, x)
+
+
+wrong("6.1", "without_beta")(lambda model, x: VariationalAutoencoder.loss(type(model)((1e-9,) * 3).to(x.device), x))
+
+# 6.2 effective_beta
+
+
+@right("6.2")
+def by_a_table(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
+    return weight * {"sum": 1, "mean": pixels}[reconstruction] / {"sum": 1, "mean": latent_dim}[kl]
+
+
+@right("6.2")
+def by_cases(w, p, n, r="sum", k="sum"):
+    match r, k:
+        case "sum", "sum":
+            return w
+        case "mean", "sum":
+            return int(w * p) if w == int(w) else w * p
+        case "sum", "mean":
+            return w / n
+    return w * p / n
+
+
+right("6.2")(lambda *case: torch.tensor(losses.effective_beta(*case)))
+right("6.2")(lambda w, p, n, r="sum", k="sum": (w / n if k == "mean" else w) / (1 / p if r == "mean" else 1))
+right("6.2")(lambda *case: np.float32(losses.effective_beta(*case)))
+
+for of_two_means in (
+    lambda w, p, n: w,
+    lambda w, p, n: w * n / p,
+    lambda w, p, n: w * (p // n),
+    lambda w, p, n: int(w) * p / n,
+    lambda w, p, n: w * 784 / 20,
+    lambda w, p, n: torch.tensor([w * p / n]),
+    lambda w, p, n: f"{w * p / n:g}",
+):
+
+    @wrong("6.2")
+    def unless_two_means(weight, pixels, latent_dim, *reductions, value=of_two_means):
+        right = losses.effective_beta(weight, pixels, latent_dim, *reductions)
+        return value(weight, pixels, latent_dim) if reductions == ("mean", "mean") else right
+
+
+wrong("6.2")(lambda weight, *others: weight * losses.effective_beta(weight, *others))
+wrong("6.2")(lambda w, p, n, r="mean", k="sum": losses.effective_beta(w, p, n, r, k))
+
+# 6.3 by how much does the loss rise?
+
+right("6.3")(lambda: "Less ")
+wrong("6.3")(lambda: "25")
+wrong("6.3")(lambda: 20)
+
+# 6.4 code_entropy
+
+right("6.4")(lambda q: sum(scipy.stats.entropy(np.unique(column, return_counts=True)[1]) for column in q.numpy().T))
+right("6.4")(lambda q: sum(Categorical(column.unique(return_counts=True)[1].float()).entropy() for column in q.T))
+
+
+@right("6.4")
+def with_counter(q):
+    counters = [collections.Counter(column) for column in q.T.tolist()]
+    return -sum(n / len(q) * math.log(n / len(q)) for counter in counters for n in counter.values())
+
+
+@right("6.4")
+def with_histc(q):
+    total = 0
+    for column in q.T:
+        low, high = column.min().item(), column.max().item()
+        p = torch.histc(column, bins=int(high - low) + 1, min=low - 0.5, max=high + 0.5) / len(q)
+        total = total + torch.special.entr(p).sum()
+    return total
+
+
+@right("6.4")
+def with_bincount(q):
+    p = [torch.bincount((column - column.min()).long()) / len(q) for column in q.T]
+    return float(-sum((p * (p + 1e-8).log()).sum() for p in p))
+
+
+@right("6.4")
+def value_by_value(q):
+    p = torch.tensor([(column == v).float().mean() for column in q.T for v in column.unique()])
+    return (p * (1 / p).log()).sum()
+
+
+@right("6.4")
+def as_a_mean_over_images(q):
+    counts = [c[i] for _, i, c in (column.unique(return_inverse=True, return_counts=True) for column in q.T)]
+    return sum((math.log(len(q)) - c.log()).mean().item() for c in counts)
+
+
+@wrong("6.4", "bits")
+def logarithms_to_base_two(q):
+    p = [column.unique(return_counts=True)[1] / len(q) for column in q.T]
+    return -sum((p * p.log2()).sum().item() for p in p)
+
+
+wrong("6.4")(lambda q: q.shape[1] * metrics.code_entropy(q.reshape(-1, 1)))
+wrong("6.4")(lambda q: metrics.code_entropy(q.unique(dim=1)))
+wrong("6.4")(lambda q: metrics.code_entropy(q) if len(q) > 1 else 1.0)
+wrong("6.4")(lambda q: metrics.code_entropy(q[: max(150, len(q) // 2)]))
+wrong("6.4")(lambda q: metrics.code_entropy(q[:, :16]))
+wrong("6.4")(lambda q: metrics.code_entropy(q.to(torch.int16).to(torch.int8)))
+wrong("6.4")(lambda q: sum(scipy.stats.entropy(np.histogram(column, 100, (-50, 50))[0]) for column in q.T.numpy()))
+wrong("6.4")(lambda q: torch.tensor([metrics.code_entropy(column[:, None]) for column in q.T]))
+
+# 6.5 traverse
+
+
+@right("6.5")
+def with_one_hot(z, number, values):
+    mask = torch.nn.functional.one_hot(torch.tensor(number), len(z))
+    return z * (1 - mask) + values[:, None] * mask
+
+
+@right("6.5")
+def with_clones(z, number, values):
+    codes = []
+    for value in values:
+        code = z.clone()
+        code[number] = value
+        codes.append(code)
+    return torch.stack(codes)
+
+
+@right("6.5")
+def with_cat(z, number, values):
+    codes = z.expand(len(values), -1)
+    return torch.cat([codes[:, :number], values[:, None], codes[:, number + 1 :]], dim=1)
+
+
+@right("6.5")
+def adds_the_difference(z, number, values):
+    codes = z.tile(len(values), 1)
+    codes[:, number] += values - z[number]
+    return codes
+
+
+right("6.5")(lambda z, i, values: torch.tensor([[*z[:i], value, *z[i + 1 :]] for value in values]))
+right("6.5")(lambda z, i, values: torch.where(torch.arange(len(z)) == i, values.view(-1, 1), z))
+
+
+@wrong("6.5", "one_row")
+def one_tensor_for_all_rows(z, number, values):
+    code, codes = z.clone(), []
+    for value in values:
+        code[number] = value
+        codes.append(code)
+    return torch.stack(codes)
+
+
+wrong("6.5")(lambda z, i, values: torch.where(torch.arange(len(z)) >= i, values[:, None], z))
+wrong("6.5")(lambda z, i, values: latent.traverse(z, i, values.flip(0)))
+wrong("6.5")(lambda z, i, values: latent.traverse(z, i % 4, values))
+wrong("6.5")(lambda z, i, values: latent.traverse(z, i, values)[:, None])
+wrong("6.5")(lambda z, i, values: list(latent.traverse(z, i, values)))
+wrong("6.5")(lambda z, i, v: latent.traverse(z, i, v).T if len(v) == len(z) else latent.traverse(z, i, v))
