@@ -7,7 +7,7 @@ from torch import nn
 def upsample_nearest(x, scale=2):
     """Repeat every pixel scale times along both sides.
 
-    x: (batch, channels, height, width). Returns (batch, channels, scale·height, scale·width).
+    x: (batch, channels, height, width). Returns (batch, channels, scale·height, scale·width), on the device of x.
     """
     return x.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
 
@@ -17,7 +17,7 @@ def pixel_shuffle(x, scale=2):
 
     x: (batch, channels·scale², height, width). Of each scale² channels in turn, the first goes to the
     upper left pixel of every block, the next to its right, row by row.
-    Returns (batch, channels, scale·height, scale·width).
+    Returns (batch, channels, scale·height, scale·width), on the device of x.
     """
     batch, channels, height, width = x.shape
     blocks = x.reshape(batch, channels // scale**2, scale, scale, height, width)
