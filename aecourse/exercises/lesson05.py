@@ -154,10 +154,7 @@ sample.add_mistakes(
         "the noise is multiplied by logvar, which is a logarithm. What makes σ of it?",
         lambda mu, logvar: mu + logvar * torch.randn_like(mu),
     ),
-    forgets_sigma=(
-        "the noise has the width 1, whatever σ is.",
-        lambda mu, logvar: mu + torch.randn_like(mu),
-    ),
+    forgets_sigma=("the noise has the width 1, whatever σ is.", lambda mu, logvar: mu + torch.randn_like(mu)),
     root_of_logvar=(
         "a root is taken of logvar, which may be negative. It is the variance whose root is σ.",
         lambda mu, logvar: mu + logvar.sqrt() * torch.randn_like(mu),
@@ -232,10 +229,7 @@ divergence.add_mistakes(
         "the sign is wrong: a divergence is never negative.",
         lambda mu, logvar: -gaussian_kl(mu, logvar),
     ),
-    forgets_the_half=(
-        "it is twice as much as asked: where is the ½?",
-        lambda mu, logvar: 2 * gaussian_kl(mu, logvar),
-    ),
+    forgets_the_half=("it is twice as much as asked: where is the ½?", lambda mu, logvar: 2 * gaussian_kl(mu, logvar)),
     sums_over_everything=(
         "it is one number for the whole batch; keep one for each image.",
         lambda mu, logvar: gaussian_kl(mu, logvar).sum(),
@@ -252,10 +246,7 @@ divergence.add_mistakes(
         "every image gets the average of the batch; each has a KL of its own.",
         lambda mu, logvar: gaussian_kl(mu, logvar).mean().expand(len(mu)),
     ),
-    swaps_mu_and_logvar=(
-        "mu and logvar are taken for each other.",
-        lambda mu, logvar: gaussian_kl(logvar, mu),
-    ),
+    swaps_mu_and_logvar=("mu and logvar are taken for each other.", lambda mu, logvar: gaussian_kl(logvar, mu)),
     other_direction=(
         "that is the divergence of N(0, I) from N(mu, σ²); the other way round is wanted.",
         lambda mu, logvar: 0.5 * (logvar - 1 + (1 + mu.square()) / logvar.exp()).sum(dim=1),
@@ -406,30 +397,12 @@ def detaches_the_width(self, x, mu, logvar, z):
 
 vae.add_mistakes(
     lambda change: model_with(lambda self, x: change(*models.VariationalAutoencoder.elbo(self, x))),
-    mean_over_pixels=(
-        "reconstruction is averaged over the pixels; sum over them.",
-        lambda r, kl: (r / 784, kl),
-    ),
-    kl_first=(
-        "the two are in the wrong order: reconstruction first.",
-        lambda r, kl: (kl, r),
-    ),
-    log_likelihood=(
-        "reconstruction has the wrong sign: it is minus a log-likelihood.",
-        lambda r, kl: (-r, kl),
-    ),
-    negative_kl=(
-        "kl has the wrong sign: a divergence is never negative.",
-        lambda r, kl: (r, -kl),
-    ),
-    adds_the_kl=(
-        "reconstruction holds the KL as well; the two are wanted apart.",
-        lambda r, kl: (r + kl, kl),
-    ),
-    detaches_the_kl=(
-        "kl is detached: nothing pulls the posterior to the prior.",
-        lambda r, kl: (r, kl.detach()),
-    ),
+    mean_over_pixels=("reconstruction is averaged over the pixels; sum over them.", lambda r, kl: (r / 784, kl)),
+    kl_first=("the two are in the wrong order: reconstruction first.", lambda r, kl: (kl, r)),
+    log_likelihood=("reconstruction has the wrong sign: it is minus a log-likelihood.", lambda r, kl: (-r, kl)),
+    negative_kl=("kl has the wrong sign: a divergence is never negative.", lambda r, kl: (r, -kl)),
+    adds_the_kl=("reconstruction holds the KL as well; the two are wanted apart.", lambda r, kl: (r + kl, kl)),
+    detaches_the_kl=("kl is detached: nothing pulls the posterior to the prior.", lambda r, kl: (r, kl.detach())),
     averages_the_batch=(
         "both are averaged over the batch already; keep one number for each image. loss averages.",
         lambda r, kl: (r.mean(), kl.mean()),
@@ -514,18 +487,9 @@ def detaches_the_latent_code(model, x):
 
 fix_loss.add_mistakes(
     lambda change: lambda model, x: loss_of(*change(*model.elbo(x))),
-    sums_everything=(
-        "twice as many images have twice the KL.",
-        lambda r, kl: (r.mean(), kl.sum()),
-    ),
-    batches_of_128=(
-        "the KL is right for batches of 128 images only.",
-        lambda r, kl: (r.mean(), kl.sum() / 128),
-    ),
-    negative_kl=(
-        "the KL is negative now; a divergence never is.",
-        lambda r, kl: (r.mean(), -kl.mean()),
-    ),
+    sums_everything=("twice as many images have twice the KL.", lambda r, kl: (r.mean(), kl.sum())),
+    batches_of_128=("the KL is right for batches of 128 images only.", lambda r, kl: (r.mean(), kl.sum() / 128)),
+    negative_kl=("the KL is negative now; a divergence never is.", lambda r, kl: (r.mean(), -kl.mean())),
     sums_the_reconstruction=(
         "now twice as many images have twice the reconstruction; its mean was right.",
         lambda r, kl: (r.sum(), kl.mean()),
@@ -609,26 +573,11 @@ def average_of_images(model, x):
 
 fix_estimate.add_mistakes(
     lambda change: lambda model, x: change(*model.elbo(x)),
-    negative_elbo=(
-        "the sign is wrong: the ELBO of these images is negative.",
-        lambda r, kl: r + kl,
-    ),
-    adds_the_kl=(
-        "it is too high by twice the KL.",
-        lambda r, kl: kl - r,
-    ),
-    forgets_the_kl=(
-        "it is too high by the KL.",
-        lambda r, kl: -r,
-    ),
-    averages=(
-        "it is one number for the whole batch; keep one for each image.",
-        lambda r, kl: -(r + kl).mean(),
-    ),
-    average_kl=(
-        "an image's estimate depends on the other images of its batch.",
-        lambda r, kl: -r - kl.mean(),
-    ),
+    negative_elbo=("the sign is wrong: the ELBO of these images is negative.", lambda r, kl: r + kl),
+    adds_the_kl=("it is too high by twice the KL.", lambda r, kl: kl - r),
+    forgets_the_kl=("it is too high by the KL.", lambda r, kl: -r),
+    averages=("it is one number for the whole batch; keep one for each image.", lambda r, kl: -(r + kl).mean()),
+    average_kl=("an image's estimate depends on the other images of its batch.", lambda r, kl: -r - kl.mean()),
 )
 
 

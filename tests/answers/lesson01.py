@@ -18,12 +18,6 @@ def with_mse_loss(x_hat, x):
 
 
 @right("1.1")
-def with_einsum(x_hat, x):
-    d = (x_hat - x).reshape(len(x), -1)
-    return torch.einsum("bp,bp->b", d, d)
-
-
-@right("1.1")
 def with_norm(x_hat, x):
     return (x_hat - x).flatten(1).norm(dim=1) ** 2
 
@@ -97,18 +91,6 @@ class SkipsALayer(models.DenseAutoencoder):
         return self.encoder3(self.encoder1(x.flatten(1)).relu())
 
 
-@wrong("1.2")
-class PlainList(Autoencoder):
-    def __init__(self, latent_dim=32):
-        super().__init__()
-        sizes = [(784, 256), (256, 128), (128, latent_dim), (latent_dim, 128), (128, 256), (256, 784)]
-        self.layers = [nn.Linear(a, b) for a, b in sizes]
-
-    def encode(self, x):
-        a, b, c = self.layers[:3]
-        return c(b(a(x.flatten(1)).relu()).relu())
-
-
 @wrong("1.2", "NoSecondRelu")
 class NoSecondReluUnderOtherNames(DecoderDeclaredFirst):
     def encode(self, x):
@@ -148,13 +130,6 @@ def with_squared_error(model, x):
 @right("1.4")
 def encodes_and_decodes(model, x):
     return losses.squared_error(model.decode(model.encode(x)) if hasattr(model, "encode") else model(x), x).mean()
-
-
-@right("1.4")
-def both_without_channel(model, x):
-    x_hat = model(x)[:, 0]
-    target = x[:, 0]
-    return (x_hat - target).square().sum() / len(x)
 
 
 @right("1.4")
@@ -228,24 +203,3 @@ class ExtraFloat(models.SparseAutoencoder):
 class ClampedCode(models.SparseAutoencoder):
     def encode(self, x):
         return super().encode(x).clamp(0, 4)
-
-
-@wrong("1.6")
-class OtherNames(Autoencoder):
-    def __init__(self, latent_dim=256, penalty=0.1):
-        super().__init__()
-        self.down, self.up = nn.Linear(784, latent_dim), nn.Linear(latent_dim, 784)
-
-
-@wrong("1.6")
-class ReturnsTheLossAlone(models.SparseAutoencoder):
-    def loss(self, x):
-        return super().loss(x)["loss"]
-
-
-@wrong("1.6")
-class ForgetsAnEntry(models.SparseAutoencoder):
-    def loss(self, x):
-        terms = super().loss(x)
-        del terms["l1"]
-        return terms

@@ -1,6 +1,5 @@
 """Answers to the exercises of lesson 4."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,21 +24,6 @@ def with_expand(x, scale=2):
 @right("4.1")
 def with_kron(x, scale=2):
     return torch.kron(x, x.new_ones(1, 1, scale, scale))
-
-
-@right("4.1")
-def by_index(x, scale=2):
-    rows, columns = (torch.arange(scale * side) // scale for side in x.shape[2:])
-    return x[:, :, rows][..., columns]
-
-
-@right("4.1")
-def fills_with_gradient(x, scale=2):
-    out = x.new_zeros(*x.shape[:2], scale * x.shape[2], scale * x.shape[3])
-    for row in range(scale):
-        for column in range(scale):
-            out[..., row::scale, column::scale] = x
-    return out
 
 
 @wrong("4.1")
@@ -68,15 +52,6 @@ def by_unshuffle(images):
     return F.pixel_unshuffle(images, 2).unflatten(1, (-1, 2, 2)).pow(2).mean(dim=(0, 1, 4, 5))
 
 
-@right("4.2")
-def with_numpy_squares(images):
-    squares = np.square(images.numpy())
-    out = torch.zeros(2, 2, dtype=torch.float64)
-    for row, column in np.ndindex(2, 2):
-        out[row, column] = float(squares[:, :, row::2, column::2].mean())
-    return out
-
-
 @wrong("4.2", "quarters")
 def masks_phases(images):
     odd = [torch.arange(side) % 2 for side in images.shape[2:]]
@@ -96,23 +71,6 @@ def views_flat(images):
 @right("4.3")
 def with_the_layer(x, scale=2):
     return nn.PixelShuffle(scale)(x)
-
-
-@right("4.3")
-def phase_by_phase(x, scale=2):
-    out = x.new_zeros(len(x), x.shape[1] // scale**2, scale * x.shape[2], scale * x.shape[3])
-    for k in range(scale**2):
-        out[:, :, k // scale :: scale, k % scale :: scale] = x[:, k :: scale**2]
-    return out
-
-
-@right("4.3")
-def by_stacking(x, scale=2):
-    rows = []
-    for row in range(scale):
-        pixels = torch.stack([x[:, row * scale + column :: scale**2] for column in range(scale)], dim=-1)
-        rows.append(pixels.flatten(-2))
-    return torch.stack(rows, dim=-2).flatten(-3, -2)
 
 
 @right("4.3")
@@ -146,15 +104,6 @@ def columns_at_three(x, scale=2):
 def by_data(layer, scale=2):
     layer.weight.data = layer.weight.data[:: scale**2].repeat_interleave(scale**2, dim=0)
     layer.bias.data = layer.bias.data[:: scale**2].repeat_interleave(scale**2, dim=0)
-
-
-@right("4.4")
-def channel_by_channel(layer, scale=2):
-    for channel in range(len(layer.weight)):
-        first = channel - channel % scale**2
-        layer.weight.data[channel] = layer.weight.data[first]
-        layer.bias.data[channel] = layer.bias.data[first]
-    return layer
 
 
 @right("4.4")
@@ -195,14 +144,6 @@ class ResizeFirst(nn.Module):
 
 
 @right("4.5")
-def same_padding(resize, in_channels, out_channels):
-    layers = nn.Sequential()
-    layers.add_module("resize", resize)
-    layers.add_module("convolution", nn.Conv2d(in_channels, out_channels, (3, 3), padding="same"))
-    return layers
-
-
-@right("4.5")
 def lazy(resize, in_channels, out_channels):
     return nn.Sequential(resize, nn.LazyConv2d(out_channels, 3, padding=1))
 
@@ -210,11 +151,6 @@ def lazy(resize, in_channels, out_channels):
 @right("4.5")
 def zeros_added_first(resize, in_channels, out_channels):
     return nn.Sequential(resize, nn.ZeroPad2d(1), nn.Conv2d(in_channels, out_channels, 3))
-
-
-@right("4.5")
-def reflects_at_the_border(resize, in_channels, out_channels):
-    return nn.Sequential(resize, nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect"))
 
 
 @wrong("4.5", "the_bug_itself")

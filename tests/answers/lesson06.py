@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from torch.distributions import Categorical
 
-from aecourse import latent, losses, metrics, models
+from aecourse import latent, losses, metrics
 from aecourse.models import VariationalAutoencoder
 from tests.answers import not_asked, right, wrong
 
@@ -34,20 +34,6 @@ def mean_of_the_losses(model, x):
 def with_two_samples(model, x):
     r, kl = model.elbo(x)[0].mean(), model.elbo(x)[1].mean()
     return {"loss": torch.add(r, kl, alpha=model.beta), "reconstruction": r, "kl": kl}
-
-
-@right("6.1")
-def without_elbo(model, x):
-    mu, logvar = model.encode(x)
-    r = losses.binary_cross_entropy(model.decode_logits(models.reparameterize(mu, logvar)), x).mean()
-    kl = losses.gaussian_kl(mu, logvar).mean()
-    return {"loss": r + model.beta * kl, "reconstruction": r, "kl": kl}
-
-
-@right("6.1")
-def with_the_base_class(model, x):
-    out = VariationalAutoencoder.loss(model, x)
-    return out | {"loss": out["reconstruction"] + model.beta * out["kl"]}
 
 
 for change in (
@@ -77,23 +63,6 @@ for change in (
 wrong("6.1", "without_beta")(lambda model, x: VariationalAutoencoder.loss(type(model)((1e-9,) * 3).to(x.device), x))
 
 # 6.2 effective_beta
-
-
-@right("6.2")
-def by_a_table(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
-    return weight * {"sum": 1, "mean": pixels}[reconstruction] / {"sum": 1, "mean": latent_dim}[kl]
-
-
-@right("6.2")
-def by_cases(w, p, n, r="sum", k="sum"):
-    match r, k:
-        case "sum", "sum":
-            return w
-        case "mean", "sum":
-            return int(w * p) if w == int(w) else w * p
-        case "sum", "mean":
-            return w / n
-    return w * p / n
 
 
 right("6.2")(lambda *case: torch.tensor(losses.effective_beta(*case)))
@@ -137,48 +106,8 @@ def with_counter(q):
     return -sum(n / len(q) * math.log(n / len(q)) for counter in counters for n in counter.values())
 
 
-@right("6.4")
-def with_histc(q):
-    total = 0
-    for column in q.T:
-        low, high = column.min().item(), column.max().item()
-        p = torch.histc(column, bins=int(high - low) + 1, min=low - 0.5, max=high + 0.5) / len(q)
-        total = total + torch.special.entr(p).sum()
-    return total
-
-
-@right("6.4")
-def with_bincount(q):
-    p = [torch.bincount((column - column.min()).long()) / len(q) for column in q.T]
-    return float(-sum((p * (p + 1e-8).log()).sum() for p in p))
-
-
-@right("6.4")
-def value_by_value(q):
-    p = torch.tensor([(column == v).float().mean() for column in q.T for v in column.unique()])
-    return (p * (1 / p).log()).sum()
-
-
-@right("6.4")
-def as_a_mean_over_images(q):
-    counts = [c[i] for _, i, c in (column.unique(return_inverse=True, return_counts=True) for column in q.T)]
-    return sum((math.log(len(q)) - c.log()).mean().item() for c in counts)
-
-
-@wrong("6.4", "bits")
-def logarithms_to_base_two(q):
-    p = [column.unique(return_counts=True)[1] / len(q) for column in q.T]
-    return -sum((p * p.log2()).sum().item() for p in p)
-
-
 wrong("6.4")(lambda q: q.shape[1] * metrics.code_entropy(q.reshape(-1, 1)))
 wrong("6.4")(lambda q: metrics.code_entropy(q.unique(dim=1)))
-wrong("6.4")(lambda q: metrics.code_entropy(q) if len(q) > 1 else 1.0)
-wrong("6.4")(lambda q: metrics.code_entropy(q[: max(150, len(q) // 2)]))
-wrong("6.4")(lambda q: metrics.code_entropy(q[:, :16]))
-wrong("6.4")(lambda q: metrics.code_entropy(q.to(torch.int16).to(torch.int8)))
-wrong("6.4")(lambda q: sum(scipy.stats.entropy(np.histogram(column, 100, (-50, 50))[0]) for column in q.T.numpy()))
-wrong("6.4")(lambda q: torch.tensor([metrics.code_entropy(column[:, None]) for column in q.T]))
 
 # 6.5 traverse
 
@@ -189,45 +118,9 @@ def with_one_hot(z, number, values):
     return z * (1 - mask) + values[:, None] * mask
 
 
-@right("6.5")
-def with_clones(z, number, values):
-    codes = []
-    for value in values:
-        code = z.clone()
-        code[number] = value
-        codes.append(code)
-    return torch.stack(codes)
-
-
-@right("6.5")
-def with_cat(z, number, values):
-    codes = z.expand(len(values), -1)
-    return torch.cat([codes[:, :number], values[:, None], codes[:, number + 1 :]], dim=1)
-
-
-@right("6.5")
-def adds_the_difference(z, number, values):
-    codes = z.tile(len(values), 1)
-    codes[:, number] += values - z[number]
-    return codes
-
-
 right("6.5")(lambda z, i, values: torch.tensor([[*z[:i], value, *z[i + 1 :]] for value in values]))
 right("6.5")(lambda z, i, values: torch.where(torch.arange(len(z)) == i, values.view(-1, 1), z))
 
 
-@wrong("6.5", "one_row")
-def one_tensor_for_all_rows(z, number, values):
-    code, codes = z.clone(), []
-    for value in values:
-        code[number] = value
-        codes.append(code)
-    return torch.stack(codes)
-
-
 wrong("6.5")(lambda z, i, values: torch.where(torch.arange(len(z)) >= i, values[:, None], z))
 wrong("6.5")(lambda z, i, values: latent.traverse(z, i, values.flip(0)))
-wrong("6.5")(lambda z, i, values: latent.traverse(z, i % 4, values))
-wrong("6.5")(lambda z, i, values: latent.traverse(z, i, values)[:, None])
-wrong("6.5")(lambda z, i, values: list(latent.traverse(z, i, values)))
-wrong("6.5")(lambda z, i, v: latent.traverse(z, i, v).T if len(v) == len(z) else latent.traverse(z, i, v))

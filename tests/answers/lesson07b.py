@@ -1,8 +1,5 @@
 """Answers to the exercises of lesson 7, part 2."""
 
-import math
-
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -21,13 +18,6 @@ def by_unique(codes, size):
 
 
 @right("7b.1")
-def with_two_and_bits(codes, size):
-    p = np.bincount(codes.numpy().ravel(), minlength=size) / codes.numel()
-    p = p[p > 0]
-    return float(2 ** -(p * np.log2(p)).sum())
-
-
-@right("7b.1")
 def with_a_small_number(codes, size):
     p = fractions_of(codes, size)
     return torch.exp(-torch.sum(p * torch.log(p + 1e-10)))
@@ -37,15 +27,6 @@ def with_a_small_number(codes, size):
 def with_one_hot(codes, size):
     p = F.one_hot(codes.flatten(), size).double().mean(dim=0)
     return torch.distributions.Categorical(probs=p).entropy().exp().item()
-
-
-@right("7b.1")
-def with_a_dictionary(codes, size):
-    seen = {}
-    for code in codes.flatten().tolist():
-        seen[code] = seen.get(code, 0) + 1
-    n = codes.numel()
-    return math.exp(-sum(c / n * math.log(c / n) for c in seen.values()))
 
 
 @wrong("7b.1")
@@ -79,14 +60,6 @@ def written_out(quantizer, z):
 def without_codes(quantizer, z):
     _, nearest = found(quantizer, z)
     return models.straight_through(z, nearest), *losses.quantization_losses(z, nearest)
-
-
-@wrong("7b.2")
-def moves_it_by_hand(quantizer, z):
-    out = mended(quantizer, z)
-    with torch.no_grad():
-        quantizer.codebook.mul_(0.9)
-    return out
 
 
 @wrong("7b.2", "the_bug_itself")

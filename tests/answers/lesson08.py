@@ -93,20 +93,6 @@ def maximum_of_hidden_scores(q, k, v, mask):
 
 
 @right("8.3")
-def by_rolling(codes, start):
-    inputs = codes.roll(1, dims=1)
-    inputs[:, 0] = start
-    return inputs
-
-
-@right("8.3")
-def by_filling(codes, start):
-    inputs = torch.empty_like(codes)
-    inputs[:, 0], inputs[:, 1:] = start, codes[:, :-1]
-    return inputs
-
-
-@right("8.3")
 def longer_then_cut(codes, start):
     return torch.hstack([start.view(-1, 1), codes])[:, :-1]
 
@@ -152,13 +138,6 @@ def by_gumbel_noise(logits, temperature=1.0, top_k=None):
 
 
 @right("8.5")
-def by_numpy(logits, temperature=1.0, top_k=None):
-    chances = (kept(logits, top_k) / temperature).double().softmax(dim=-1).cpu().numpy()
-    generator = np.random.default_rng(int(torch.randint(2**31, (1,))))
-    return torch.tensor([generator.choice(len(row), p=row) for row in chances]).to(logits.device)
-
-
-@right("8.5")
 def by_categorical(logits, temperature=1.0, top_k=None):
     return torch.distributions.Categorical(logits=kept(logits / temperature, top_k)).sample()
 
@@ -169,56 +148,9 @@ def among_the_top(logits, temperature=1.0, top_k=None):
     return codes.gather(1, torch.multinomial(F.softmax(values / temperature, dim=-1), 1)).flatten()
 
 
-@right("8.5")
-def by_powers_of_probabilities(logits, temperature=1.0, top_k=None):
-    powers = logits.softmax(dim=-1) ** (1 / temperature)
-    if top_k is not None:
-        powers = powers * torch.zeros_like(powers).scatter(1, logits.topk(top_k).indices, 1.0)
-    return torch.multinomial(powers, 1).squeeze(1)
-
-
-@right("8.5")
-def by_cumulative_sums(logits, temperature=1.0, top_k=None):
-    chances = (kept(logits, top_k) / temperature).softmax(dim=-1).double().cumsum(dim=-1)
-    return (torch.rand(len(logits), 1, device=logits.device) * chances[:, -1:] >= chances).sum(dim=-1)
-
-
-@right("8.5")
-def as_in_nanogpt(logits, temperature=1.0, top_k=None):
-    logits = logits / temperature  # a new tensor, so that the next line may write into it
-    if top_k is not None:
-        logits[logits < torch.topk(logits, min(top_k, logits.size(-1)))[0][:, [-1]]] = -float("Inf")
-    return torch.multinomial(F.softmax(logits, dim=-1), num_samples=1)[:, 0]
-
-
-@wrong("8.5", "writes_into_the_logits")
-def writes_before_it_divides(logits, temperature=1.0, top_k=None):
-    if top_k is not None:
-        values, _ = torch.topk(logits, top_k)
-        logits[logits < values[:, [-1]]] = -float("Inf")
-    return torch.multinomial(F.softmax(logits / temperature, dim=-1), num_samples=1).squeeze(1)
-
-
 @wrong("8.5")
 def whole_temperatures(logits, temperature=1.0, top_k=None):
     return models.next_code(logits, max(int(temperature), 0.37), top_k)
-
-
-@wrong("8.5")
-def distinct_values_of_the_top(logits, temperature=1.0, top_k=None):
-    if top_k is not None:
-        least = torch.stack([row.unique()[-top_k:][0] for row in logits])
-        logits = logits.masked_fill(logits < least[:, None], -torch.inf)
-    return models.next_code(logits, temperature)
-
-
-@wrong("8.5")
-def fails_at_ties(logits, temperature=1.0, top_k=None):
-    if top_k is None or top_k == logits.shape[-1]:
-        return models.next_code(logits, temperature)
-    stay = logits >= logits.topk(top_k).values[:, -1:]
-    place = models.next_code(logits[stay].view(-1, top_k), temperature)
-    return stay.nonzero()[:, 1].view(-1, top_k).gather(1, place[:, None])[:, 0]
 
 
 @wrong("8.5")
