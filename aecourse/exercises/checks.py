@@ -40,11 +40,15 @@ class Refusal:
     error: Exception | None
 
     def is_like(self, other):
-        """Whether both fail in the same way: the same words, but for the numbers in them, after the same results."""
-        words, others = (re.sub(r"-?\d[\d.,e+-]*|\b(?:nan|inf)\b", "#", refusal.text) for refusal in (self, other))
+        """Whether both fail in the same way, after the same results: by the same error, or by a sentence that is the
+        same but for the numbers in it.
+        """
+        texts = self.text, other.text
+        if not (self.error or other.error):
+            texts = [re.sub(r"-?\d[\d.,e+-]*|\b(?:nan|inf)\b", "#", text) for text in texts]
         notes = list(zip(self.observed, other.observed))
         alike = all(_alike(x, y, rtol, atol) for (x, rtol, atol), (y, _, _) in notes)
-        return words == others and len(self.observed) == len(other.observed) and alike
+        return texts[0] == texts[1] and len(self.observed) == len(other.observed) and alike
 
 
 @dataclass(frozen=True)

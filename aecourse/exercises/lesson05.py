@@ -14,6 +14,7 @@ from aecourse.exercises.checks import (
     observe,
     prediction,
     require,
+    require_any_device,
     require_entries,
     require_normal,
     require_same,
@@ -79,10 +80,10 @@ def dense(base=models.VariationalAutoencoder, width=1e-6, **methods):
 
 
 def confident(model):
-    """An image to which a stub's decoder now gives logits of ±30 and ±200, all right ones but at some grey pixels."""
+    """An image to which a stub's decoder now gives logits of ±30 and ±200; wrong ones at grey pixels and a black one."""
     logits = torch.tensor([-200.0, -30.0, -30.0, 30.0, 200.0, 0.0, 1.0], device=default_device()).repeat(112)
     x = (logits > 0).float()
-    x[1::7] = 0.3
+    x[1::7], x[3] = 0.3, 0
     with torch.no_grad():
         z = model.encode(x[None])[0]
         model.weight.copy_(z.T * logits / z.square().sum())
@@ -133,6 +134,7 @@ def _(answer):
         noise = ((z - inputs[0]) / sigma.repeat(5000, 1).to(device)).detach()
         right = inputs[0] + (0.5 * inputs[1]).exp() * noise
         require_same_gradients(z, right, dict(zip(("mu", "logvar"), inputs)), "what it samples")
+    require_any_device(answer, *inputs)
     for shape in ((3, 5), (1, 2), (128, 20)):
         mu, logvar = torch.randn(shape, device=device), torch.full(shape, -28.0, device=device)
         z = call(answer, mu, logvar, sampled=True)
@@ -222,6 +224,7 @@ def _(answer):
         right = losses.gaussian_kl(mu, logvar)
         require_same(result, right, what, atol=1e-5)
         require_same_gradients(result, right, {"mu": mu, "logvar": logvar}, what)
+    require_any_device(answer, mu, logvar)
 
 
 divergence.add_mistakes(
@@ -517,6 +520,7 @@ def _(answer):
     result, reconstruction, kls = [require_sampled(model.train(mode), "estimate") for mode in (True, False)][1]
     for model in (stub(widths=widths, estimate=answer).to(device), dense(width=0.01, estimate=answer).to(device)):
         for x in (graded_images().to(device), graded_images()[1:2].to(device)):
+            model.beta = 3.0  # weighs the loss; the ELBO has none
             results = [call(model.estimate, x, sampled=True) for _ in range(50)]
             what = f"for a batch of {len(x)}, what it returns"
             for one in results:

@@ -132,7 +132,7 @@ def _(answer):
         (torch.tensor([[0.7], [0.7], [0.1]]), "one factor of which two latent dimensions know the same"),
         (torch.zeros(3, 2), "two factors of which no latent dimension knows anything"),
     ):
-        entropies = torch.linspace(1, 4, information.shape[1])
+        entropies = torch.linspace(0.4, 4, information.shape[1])
         result, what = call(answer, information, entropies), f"for {what}, what it returns"
         require_tensor(result, entropies.shape, what, device=information.device)
         require_same(result, metrics.information_gap(information, entropies), what)

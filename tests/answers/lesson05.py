@@ -47,7 +47,7 @@ def elbo_at(self, x, z, error=binary_cross_entropy):
     return error(self.decode_logits(z), x), gaussian_kl(*self.encode(x))
 
 
-@right("5.3")
+@wrong("5.3")
 @with_elbo
 def from_probabilities(self, x):
     mu, logvar = self.encode(x)
