@@ -201,6 +201,7 @@ BAD = {
     "31 lines of code": with_source("\n".join(f"x = {i}" for i in range(31))),
     "a shell command": with_source("!pip install numpy"),
     "or a magic": with_source("%pip install numpy"),
+    "imports from a file of exercises": with_source("from aecourse.exercises.lesson01 import Scaled"),
     "uses ipywidgets": with_source("from tqdm.auto import tqdm"),
     "ends in an error: ValueError": with_output(new_output("error", ename="ValueError", evalue="", traceback=[])),
     "a warning in its output": with_output(new_output("stream", name="stderr", text="careful\n")),

@@ -114,6 +114,8 @@ def _cell_problems(cell):
         yield "has a shell command or a magic, whose failure nbmake does not see"
     if "ipywidgets" in cell.source or "tqdm.auto" in cell.source or "tqdm.notebook" in cell.source:
         yield "uses ipywidgets"
+    if "aecourse.exercises.lesson" in cell.source:
+        yield "imports from a file of exercises"
     if "execution" in cell.metadata:
         yield "keeps timestamps"
     for output in cell.outputs:

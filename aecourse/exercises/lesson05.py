@@ -80,7 +80,7 @@ def dense(base=models.VariationalAutoencoder, width=1e-6, **methods):
 
 
 def confident(model):
-    """An image to which a stub's decoder now gives logits of ±30 and ±200; wrong ones at grey pixels and a black one."""
+    """An image to which a stub's decoder now gives logits of ±30 and ±200: wrong ones at grey pixels and one black."""
     logits = torch.tensor([-200.0, -30.0, -30.0, 30.0, 200.0, 0.0, 1.0], device=default_device()).repeat(112)
     x = (logits > 0).float()
     x[1::7], x[3] = 0.3, 0

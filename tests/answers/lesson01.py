@@ -203,3 +203,23 @@ class ExtraFloat(models.SparseAutoencoder):
 class ClampedCode(models.SparseAutoencoder):
     def encode(self, x):
         return super().encode(x).clamp(0, 4)
+
+
+# Right on easy inputs only
+
+
+@wrong("1.1")
+def clamps_the_reconstruction(x_hat, x):
+    return losses.squared_error(x_hat.clamp(0, 1), x)
+
+
+@wrong("1.3")
+def counts_shared_weights_twice(model):
+    return sum(p.numel() for m in model.modules() for p in m.parameters(recurse=False) if p.requires_grad)
+
+
+@wrong("1.6")
+class PenaltyInTrainingAlone(models.SparseAutoencoder):
+    def loss(self, x):
+        terms = super().loss(x)
+        return terms if self.training else terms | {"loss": terms["reconstruction"]}

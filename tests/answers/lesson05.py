@@ -132,3 +132,17 @@ wrong("5.5")(estimate_at(lambda mu, logvar: mu + (0.5 * logvar).exp() * torch.ra
 right("5.6")(lambda: " Alike")
 wrong("5.6")(lambda: "dense")
 wrong("5.6")(lambda: ("vae", "autoencoder"))
+
+
+# Right on easy inputs only
+
+
+@wrong("5.1")
+def noise_on_the_cpu(mu, logvar):
+    return mu + (logvar / 2).exp() * torch.randn(mu.shape)
+
+
+@wrong("5.5")
+def weighed_by_beta(model, x):
+    reconstruction, kl = model.elbo(x)
+    return -reconstruction - model.beta * kl

@@ -124,3 +124,11 @@ right("6.5")(lambda z, i, values: torch.where(torch.arange(len(z)) == i, values.
 
 wrong("6.5")(lambda z, i, values: torch.where(torch.arange(len(z)) >= i, values[:, None], z))
 wrong("6.5")(lambda z, i, values: latent.traverse(z, i, values.flip(0)))
+
+
+# Right on easy inputs only
+
+
+@wrong("6.5")
+def every_dimension_of_this_value(z, number, values):
+    return torch.where(z == z[number], values[:, None], z)

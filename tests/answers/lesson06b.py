@@ -122,3 +122,11 @@ def difference_of_means(model, factors, factor, low, high):
 
 wrong("6b.5")(lambda model, *case: latent.attribute_vector(model.train(), *case))
 wrong("6b.5")(lambda model, *case: [latent.attribute_vector(model, *case), model.train()][0])
+
+
+# Right on easy inputs only
+
+
+@wrong("6b.2")
+def entropies_of_at_least_one_nat(information, entropies):
+    return metrics.information_gap(information, entropies.clamp(min=1))

@@ -127,3 +127,12 @@ def quantises_twice(model, x):
 right("7.6")(lambda: " Less")
 wrong("7.6")(lambda: "fewer")
 wrong("7.6")(lambda: ("less", "nothing"))
+
+
+# Right on easy inputs only
+
+
+@wrong("7.3")
+def views_what_need_not_be_contiguous(z, quantized):
+    pairs = (quantized, z.detach()), (z, quantized.detach())
+    return [(a.view(len(z), -1) - b.view(len(z), -1)).square().sum(1) for a, b in pairs]

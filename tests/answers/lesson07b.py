@@ -144,3 +144,18 @@ def squashes_in_place(z, levels):
     out = models.finite_scalar(z, levels)
     z.data.sigmoid_()
     return out
+
+
+# Right on easy inputs only
+
+
+@wrong("7b.1")
+def a_byte_for_a_code(codes, size):
+    p = fractions_of(codes.to(torch.uint8).long(), size)
+    return torch.special.entr(p).sum().exp().item()
+
+
+@wrong("7b.3")
+def switches_gradients_off_for_good(quantizer):
+    torch.set_grad_enabled(False)
+    models.MovingAverageQuantizer.first_statistics(quantizer)

@@ -163,3 +163,14 @@ def one_random_number_for_all(logits, temperature=1.0, top_k=None):
 
 
 right("8.6")(lambda: " FARTHER ")
+
+
+# Right on easy inputs only
+
+
+MASKS = {}
+
+
+@wrong("8.1")
+def the_same_tensor_in_every_call(n):
+    return MASKS.setdefault(n, models.causal_mask(n))
