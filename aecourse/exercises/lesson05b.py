@@ -1,491 +1,651 @@
-"""Checks of the second part of lesson 5."""
+"""Exercises of lesson 5, part 2."""
 
 import math
-from types import SimpleNamespace
 
 import torch
 from torch import nn
 from torch.distributions import Normal
+from torch.nn import functional as F
 
-from aecourse.exercises.checks import Bug, Wrong, call, check, close, require, require_choice, require_tensor
-from aecourse.exercises.lesson05 import (
-    _BATCHES,
-    _SHARP,
-    _WIDTHS,
-    _images,
-    _listed,
-    _reconstruction_mistakes,
-    _refuse_mistakes,
-    _require_drawn,
-    _require_drawn_by,
-    _require_gradients_of,
-    _require_scalars,
-    _require_terms,
-    _stub,
+from aecourse import latent, losses, metrics, models
+from aecourse.exercises.checks import (
+    Exercise,
+    call,
+    close,
+    computed,
+    observe,
+    prediction,
+    require,
+    require_entries,
+    require_normal,
+    require_same,
+    require_same_gradients,
+    require_several,
+    require_tensor,
 )
-from aecourse.losses import binary_cross_entropy, gaussian_kl, squared_error
-from aecourse.models import DenseVAE, VariationalAutoencoder, reparameterize
+from aecourse.exercises.stubs import SHARP, WIDTHS, GaussianStub, graded_images, stub
+from aecourse.losses import binary_cross_entropy, gaussian_kl
+from aecourse.models import reparameterize
 from aecourse.training import default_device
 
+# What the checks of 5b.3, 5b.5 and 5b.6 share: pixels as sure as trained models have them, rightly where an image is
+# white (logits of 40) or black (-120), wrongly where it is grey (-30 to 30). A network's own logits come on top.
 
-def interpolate(z_start, z_end, steps=10):
-    """Evenly spaced points on the straight lines between codes.
-
-    z_start, z_end: (batch, latent). Returns (steps, batch, latent), from z_start to z_end, both included.
-    """
-    t = torch.linspace(0, 1, steps).view(-1, 1, 1)
-    return z_start + t * (z_end - z_start)
+SURE = torch.cat([torch.full((196,), 40.0), torch.full((196,), -120.0), torch.linspace(-30, 30, 392)]).view(28, 28)
 
 
-@check(
+def sure_images(n):
+    """Up to four images, no two alike: a quarter of each is white, a quarter black, the rest grey."""
+    x = graded_images()[:n]
+    x[:, :, :7], x[:, :, 7:14] = 1, 0
+    return x.to(default_device())
+
+
+def sure_stub(widths=WIDTHS, **methods):
+    """A stub whose logits fit to these images."""
+
+    def decode_logits(self, z):
+        return GaussianStub.decode_logits(self, z) + SURE.to(z.device)
+
+    return stub(widths=widths, decode_logits=decode_logits, **methods).to(default_device())
+
+
+def decoded_by(model, count, function, *inputs):
+    """What a function makes of its inputs, and the first codes, as many as are due, that the model decoded for it."""
+    model.decoded.clear()
+    result = call(function, *inputs, sampled=True)
+    codes = torch.cat(model.decoded) if model.decoded else ()
+    require(len(codes) >= count, f"{count:,} latent codes should be decoded by decode_logits; {len(codes):,} are.")
+    return result, codes[:count]
+
+
+def terms_at(model, z, x, *label):
+    """Both terms at codes that were sampled already, as functions of everything that they should depend on."""
+    mu, logvar = model.encode(x, *label)
+    sigma = (0.5 * logvar).exp()
+    z = mu + ((z - mu) / sigma).detach() * sigma
+    return binary_cross_entropy(model.decode_logits(z, *label), x), gaussian_kl(mu, logvar)
+
+
+def require_sampled(model, function, *one):
+    """Refuse a function of images, or of images and labels, unless it decodes samples of q(z | x) in every mode."""
+    many = [value.repeat(1000, *[1] * (value.ndim - 1)) for value in one]
+    for mode, where in ((True, "training"), (False, "evaluation")):
+        model.train(mode)
+        codes = torch.cat([decoded_by(model, 1000, function, *many)[1] for _ in range(2)])
+        mu, logvar = (value[0].detach() for value in model.encode(*many))
+        require_normal(codes, mu, (0.5 * logvar).exp(), f"in {where} mode, the latent code of an image")
+
+
+# 5b.1 interpolate
+
+walk = Exercise(
     "5b.1",
-    interpolate,
+    latent.interpolate,
     hints=(
         "At t = 0 it is z_start, at t = 1 z_end. What is it at t = ½?",
         "torch.linspace(0, 1, steps) holds all t. Give it two more axes, so that it meets (batch, latent).",
         "t.view(-1, 1, 1) * z_end has the shape (steps, batch, latent).",
     ),
 )
-def _interpolate(answer):
-    a, b = torch.tensor([[[0.0, 10.0], [1.0, 1.0], [5.0, -5.0]], [[4.0, 2.0], [1.0, 3.0], [5.0, 5.0]]])
-    out, right = call(answer, a, b, 5), interpolate(a, b, 5)
-    require_tensor(out, (5, 3, 2), "of 3 pairs of codes of 2 numbers, in 5 steps, the result")
-    scrambled = right.transpose(0, 1).reshape(5, 3, 2)
-    mistakes = {
-        "it walks from z_end to z_start.": right.flip(0),
-        "the points of different pairs are mixed up: view and reshape do not exchange axes.": scrambled,
+
+
+@walk.check
+def _(answer):
+    start = torch.tensor([[0.0, 10.0], [1.0, 1.0], [5.0, -5.0]])
+    end = torch.tensor([[4.0, 2.0], [1.0, 3.0], [5.0, 5.0]])  # two of their numbers do not change
+    pairs = {5: (start, end)} | {
+        steps: 10 * torch.randn(2, batch, dim) for steps, batch, dim in ((2, 1, 20), (12, 10, 20), (21, 50, 7))
     }
-    _refuse_mistakes(out, mistakes)
-    require(out.isfinite().all(), "there are nan or inf among the points: is something divided by 0?")
-    for which, point, name, end in (("first", out[0], "z_start", a), ("last", out[-1], "z_end", b)):
-        off = (point - end).abs().max().item()
-        require(off < 1e-3, f"the {which} point should be {name}; one of its numbers is {off:.3g} off.")
-    length = (b - a).norm(dim=1, keepdim=True)
-    along = ((out - a) * (b - a) / length).sum(dim=2, keepdim=True)
-    away = (out - a - along * (b - a) / length).norm(dim=2).max().item()
-    require(away < 1e-3, f"between the ends points are up to {away:.3g} away from the straight line.")
-    parts = (out[1:] - out[:-1]).norm(dim=2) / length[:, 0]
-    require(
-        (parts - 0.25).abs().max() < 1e-3,
-        f"four steps should each be 25% of the way; yours are between {parts.min():.0%} and {parts.max():.0%}.",
-    )
-    require(out.dtype == a.dtype, f"of {a.dtype} it makes codes of {out.dtype}, which no decoder takes.")
-    for steps, batch in ((2, 1), (10, 1), (12, 10), (21, 50)):
-        a, b = torch.randn(2, batch, 20)
-        out, what = (
-            call(answer, a, b, steps),
-            f"{batch} pair{'s' * (batch > 1)} of codes of 20 numbers in {steps} steps",
-        )
-        require_tensor(out, (steps, batch, 20), f"the result for {what}")
-        off = (out - interpolate(a, b, steps)).abs().max().item()
-        require(off < 1e-3, f"it is right for 3 pairs in 5 steps, and up to {off:.3g} off for {what}.")
-    require_tensor(call(answer, a, b), (10, 50, 20), "without a number of steps, which is 10 by default, the result")
+    for steps, (a, b) in pairs.items():
+        what = f"for {len(a)} pairs of codes in {steps} steps, what it returns"
+        result = call(answer, a, b, steps)
+        require_tensor(result, (steps, *a.shape), what)
+        require_same(result, latent.interpolate(a, b, steps), what, atol=1e-4)
+    result = call(answer, start, end)
+    require_tensor(result, (10, *start.shape), "without a number of steps, which is 10 by default, what it returns")
+    require_same(result, latent.interpolate(start, end), "in 10 steps, what it returns", atol=1e-4)
 
 
-def numbers_in_use():
-    """A VAE may use 50 numbers for its code. How many does it use on MNIST, after five epochs?
-
-    "all": more than 40. "half": 15 to 35. "few": fewer than 10.
-    """
-    return "half"
+def line(t_of):
+    """The points on the lines at the t that this function makes of the number of steps."""
+    return lambda z_start, z_end, steps=10: torch.lerp(z_start, z_end, t_of(steps).view(-1, 1, 1))
 
 
-@check(
-    "5b.2",
-    numbers_in_use,
-    prediction=True,
-    hints=(
-        "A number that says something costs KL. One that says nothing costs none.",
-        "With 20 numbers to use, the VAE of part 1 paid about 25 nats.",
+def even(steps):
+    return torch.linspace(0, 1, steps)
+
+
+walk.add_mistakes(
+    line,
+    stops_short=("the last point falls short of z_end. Both ends are included.", lambda n: torch.arange(n) / n),
+    starts_late=("the first point has left z_start already. Both ends are included.", lambda n: even(n + 1)[1:]),
+    neither_end=("neither z_start nor z_end is among the points; both are included.", lambda n: even(n + 2)[1:-1]),
+    one_too_many=("it is one point too many: steps counts the points, both ends included.", lambda n: even(n + 1)),
+    walks_back=("it walks from z_end to z_start.", lambda n: 1 - even(n)),
+    counts_steps=("it goes far beyond z_end: t runs from 0 to 1.", lambda n: torch.arange(float(n))),
+    eases_in=("the points are not evenly spaced.", lambda n: even(n) ** 2),
+)
+walk.add_mistakes(
+    keeps_the_start=(
+        "at the last point z_start still has its full weight. On a line, as z_end comes in, z_start goes out.",
+        lambda a, b, steps=10: a + even(steps).view(-1, 1, 1) * b,
+    ),
+    batch_first=(
+        "the axes are in the order (batch, steps, latent); steps come first.",
+        lambda a, b, steps=10: line(even)(a, b, steps).transpose(0, 1),
+    ),
+    scrambles=(
+        "the points of different pairs are mixed up: view and reshape do not exchange axes.",
+        lambda a, b, steps=10: line(even)(a, b, steps).transpose(0, 1).reshape(steps, *a.shape),
+    ),
+    one_axis_short=(
+        "t has to meet all codes and all of their dimensions: give it an axis for each.",
+        lambda a, b, steps=10: a + even(steps).view(-1, 1) * (b - a),
+    ),
+    one_end_for_all=(
+        "all pairs walk to the first one's end.",
+        lambda a, b, steps=10: line(even)(a, b[:1].expand_as(a), steps),
     ),
 )
-def _numbers_in_use(answer):
-    choice = require_choice(answer, "all", "half", "few")
-    require(choice != "all", "every number in use has to earn what it costs. Most of fifty do not.")
-    require(choice != "few", "so few would reconstruct much worse, and reconstruction is the larger term.")
 
 
-def loss_in_nats(model, x):
-    """reconstruction + kl, both in nats per image, averaged over the batch.
-
-    x: (batch, 1, 28, 28) in [0, 1]. Returns {"loss": …, "reconstruction": …, "kl": …}, scalars.
-    """
-    mu, logvar = model.encode(x)
-    logits = model.decode_logits(reparameterize(mu, logvar))
-    reconstruction = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
-    kl = gaussian_kl(mu, logvar).mean()
-    return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+@walk.mistake("it goes around, on an arc; straight lines are wanted here.")
+def spherical(z_start, z_end, steps=10):
+    omega, t = torch.acos(F.cosine_similarity(z_start, z_end, dim=1))[:, None], even(steps).view(-1, 1, 1)
+    return ((1 - t) * omega).sin() / omega.sin() * z_start + (t * omega).sin() / omega.sin() * z_end
 
 
-@check(
+# 5b.2 how many latent dimensions are in use?
+
+prediction(
+    "5b.2",
+    answer="half",
+    replies={
+        "all": "every dimension in use has to earn what its KL costs. Most of fifty do not.",
+        "few": "so few would reconstruct much worse, and reconstruction is the larger term.",
+    },
+    hints=(
+        "A latent dimension that says something costs KL. One that says nothing costs none.",
+        "With 20 dimensions to use, the VAE of part 1 paid about 25 nats.",
+    ),
+)
+
+# 5b.3 loss_in_nats
+
+nats = Exercise(
     "5b.3",
-    loss_in_nats,
+    models.VariationalAutoencoder.loss,
+    name="loss_in_nats",
     hints=(
         "Both terms should be in nats per image. Over what does each of them add up, over what does it average?",
         'With reduction="mean", which is the default, the sum is divided by the number of all pixels of all images.',
         'reduction="sum" adds up everything. What remains to be divided by?',
     ),
 )
-def _loss_in_nats(answer):
-    def run(x, *widths):
-        model = _stub(VariationalAutoencoder, *widths, loss=answer)  # as the lesson puts it into a model
-        terms = model.to(x.device).loss(x)
-        _require_scalars(terms, "loss_in_nats")
-        return model, terms
-
-    x = _images()
-    run(x.to(default_device()))
-    run(x[:1])
-    (model, terms), (sharp, sure) = run(x), run(x, _SHARP)
-    right, mistakes = _reconstruction_mistakes(sharp, x, sharp.encode(x)[0])
-    yours, kl = sure["reconstruction"], gaussian_kl(*model.encode(x)).mean()
-    if close(yours * 784, right):
-        require(not close(terms["kl"] * 784, kl), "the two terms are in balance now, but both 784 times too small.")
-        mended = close(sure["loss"], right + sure["kl"])
-        require(not mended, "loss is right, but its entry reconstruction is still 784 times less than nats per image.")
-        raise Bug(f"reconstruction is {yours.item():.3f}; here it should be {right.item():.0f} nats per image.")
-    squared = squared_error(sharp.reconstruct(x), x).mean()
-    mistakes["reconstruction is a squared error now; the cross-entropy was right."] = squared
-    _refuse_mistakes(yours, mistakes)
-    for name, value, wanted in (("reconstruction", yours, right), ("kl", terms["kl"], kl)):
-        require(
-            close(value, wanted),
-            f"{name} is {value.item():.4g} nats per image instead of {wanted.item():.4g}: {value / wanted:.3g} times. "
-            f"Here 4 images have 784 pixels and codes of 3 numbers each.",
-        )
-    off = (terms["loss"] - terms["reconstruction"] - terms["kl"]).item()
-    require(abs(off) < 0.01, f"both terms are right, but loss is {off:+.4g} nats off their sum.")
-    tested = _stub(loss=answer).eval()
-    _require_drawn_by(tested, tested.loss, "something else has changed: ")
-    for name in ("reconstruction", "kl", "loss"):
-        _require_gradients_of(name, terms[name], model)
 
 
-def importance_bound(log_w):
-    """The logarithm of the mean weight of each image: an estimate of log p(x) from below.
+@nats.check
+def _(answer):
+    names = "kl", "reconstruction", "loss"
+    for n, widths in ((4, SHARP), (4, WIDTHS), (1, WIDTHS)):
+        model, x = sure_stub(widths, loss=answer), sure_images(n)  # as the lesson puts it into a model
+        terms, z = decoded_by(model, n, model.loss, x)
+        require_entries(terms, names)
+        reconstruction, kl = (term.mean() for term in terms_at(model, z, x))
+        right = {"kl": kl, "reconstruction": reconstruction, "loss": reconstruction + kl}
+        observe([terms[name] for name in names])
+        for name in names:
+            what = f"for a batch of {n}, {name}"
+            require_tensor(terms[name], (), what, device=x.device)
+            require_same(terms[name], right[name], what)
+        if widths is WIDTHS:
+            require_sampled(model, model.loss, x[:1])
+            require_same_gradients(terms["loss"], right["loss"], dict(model.named_parameters()), "the loss")
 
-    log_w: (k, batch), logarithms of the weights of k draws. Returns (batch,), in nats.
-    Source: Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015.
-    """
-    return log_w.logsumexp(dim=0) - math.log(len(log_w))
+
+@nats.given("an image costs hundreds of nats or more to reconstruct, and the reconstruction term is below 10.")
+def loss_in_nats(model, x):
+    mu, logvar = model.encode(x)
+    logits = model.decode_logits(reparameterize(mu, logvar))
+    reconstruction = nn.functional.binary_cross_entropy_with_logits(logits, x)
+    kl = gaussian_kl(mu, logvar).mean()
+    return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
-@check(
+def nats_of(terms, sample=reparameterize):
+    """A loss of these terms, (reconstruction, kl) or (reconstruction, kl, loss), made of logits, images and both."""
+
+    def loss_in_nats(model, x):
+        mu, logvar = model.encode(x)
+        logits = model.decode_logits(sample(mu, logvar))
+        right = binary_cross_entropy(logits, x).mean(), gaussian_kl(mu, logvar).mean()
+        reconstruction, kl, *loss = terms(logits, x, *right)
+        return {"loss": loss[0] if loss else reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+
+    return loss_in_nats
+
+
+nats.add_mistakes(
+    nats_of,
+    both_too_small=(
+        "the two terms are in balance now, but both are 784 times too small.",
+        lambda logits, x, r, kl: (r / 784, kl / 784),
+    ),
+    entry_too_small=(
+        "loss is right, but its entry reconstruction is still that of one pixel.",
+        lambda logits, x, r, kl: (r / 784, kl, r + kl),
+    ),
+    nats_per_batch=(
+        "with twice as many images the reconstruction is twice as large: that is nats per batch.",
+        lambda logits, x, r, kl: (r * len(x), kl),
+    ),
+    mean_over_pixels=(
+        "a single image still costs a few nats at most, and four images four times as much.",
+        lambda logits, x, r, kl: (r * len(x) / 784, kl),
+    ),
+    fixed_batch=(
+        "the reconstruction is right for batches of 128 images alone.",
+        lambda logits, x, r, kl: (r * len(x) / 128, kl),
+    ),
+    squares=(
+        "the reconstruction is a squared error now. The cross-entropy was right.",
+        lambda logits, x, r, kl: (losses.squared_error(logits.sigmoid(), x).mean(), kl),
+    ),
+    sigmoid_twice=(
+        "the logits go through a sigmoid twice.",
+        lambda logits, x, r, kl: (binary_cross_entropy(logits.sigmoid(), x).mean(), kl),
+    ),
+    from_probabilities=(
+        "where pixels are as sure as in trained models the reconstruction is off. The logits were right.",
+        lambda logits, x, r, kl: (F.binary_cross_entropy(logits.sigmoid(), x, reduction="sum") / len(x), kl),
+    ),
+    negative=("the reconstruction has the wrong sign: it is never negative.", lambda logits, x, r, kl: (-r, kl)),
+    kl_per_batch=(
+        "with twice as many images the KL is twice as large. It was right before.",
+        lambda logits, x, r, kl: (r, kl * len(x)),
+    ),
+    without_kl=("both terms are right, but the loss leaves the KL out.", lambda logits, x, r, kl: (r, kl, r)),
+    detached_kl=("the KL is right, but the encoder does not feel it.", lambda logits, x, r, kl: (r, kl.detach())),
+)
+nats.add_mistakes(
+    lambda sample: nats_of(lambda logits, x, r, kl: (r, kl), sample),
+    decodes_the_mean=(
+        "the mean is decoded now. The latent code was a sample, and should stay one.",
+        lambda mu, logvar: mu,
+    ),
+    detached_codes=(
+        "the reconstruction is right, but the encoder learns nothing from it.",
+        lambda mu, logvar: reparameterize(mu, logvar).detach(),
+    ),
+)
+
+# 5b.4 importance_bound
+
+bound = Exercise(
     "5b.4",
-    importance_bound,
+    metrics.importance_bound,
     hints=(
-        "exp, mean, log. But the exponential of -100 is 0 in single precision.",
+        "exp, mean, log. But the exponential of -100 is almost 0 in single precision, and that of -200 is 0.",
         "torch.logsumexp adds up exponentials without computing them. A mean is a sum divided by k.",
         "Dividing by k is subtracting log k.",
     ),
 )
-def _importance_bound(answer):
-    log_w = torch.tensor([[-1.0, -2.0, 0.0], [-3.0, -2.0, 1.0]])
-    out, right = call(answer, log_w), importance_bound(log_w)
-    require_tensor(out, (3,), "the bound of 3 images from 2 draws each")
-    largest, total = log_w.amax(dim=0), log_w.logsumexp(dim=0)
-    mistakes = {
-        "the mean of the logarithms is the ELBO; the logarithm of the mean is wanted.": log_w.mean(dim=0),
-        "it is log k too large: that is a sum of weights, not their mean.": total,
-        "it adds log k, where a mean asks for the opposite.": total + math.log(2),
-        "it takes k for the logarithm of k.": total - 2,
-        "it is divided by the number of images, 3, not by that of the draws, 2.": total - math.log(3),
-        "that is the largest weight alone; the others count as well.": largest,
-        "that is the largest weight alone, divided by k; the others count as well.": largest - math.log(2),
-        "that is the mean weight itself; its logarithm is wanted.": right.exp(),
-        "the sign is wrong: a bound on log p is wanted, not a loss.": -right,
+
+
+@bound.check
+def _(answer):
+    far = torch.tensor([[-1e4], [-1e4 - 2], [-1e4 - 1]])
+    cases = {
+        "of 2 samples for each of 3 images": torch.tensor([[-1.0, -2.0, 0.0], [-3.0, -2.0, 1.0]]),
+        "near -10,000": far,
+        "near 10,000": far.abs(),
+        "of 0 and 1 for one image, -200 and -201 for another": torch.tensor([[0.0, -200.0], [1.0, -201.0]]),
+        "10,000 apart, the largest first": torch.tensor([[-1.0], [-1e4], [-1e4], [-1e4]]),
+        "10,000 apart, the largest last": torch.tensor([[-1e4], [-1e4], [-1e4], [-1.0]]),
     }
-    _refuse_mistakes(out, mistakes)
-    shown = f"log weights of -1 and -3 give {out[0].item():.3f} instead of {right[0].item():.3f}"
-    require(close(out, right), f"{shown}. The weights are their exponentials.")
-    hard = {
-        "near -200, whose exponentials are 0 in single precision,": [[-200.0], [-202.0], [-201.0]],
-        "near -1000, whose exponentials are 0 in double precision, too,": [[-1000.0], [-1002.0], [-1001.0]],
-        "near 1000, whose exponentials are infinite,": [[1000.0], [1002.0], [1001.0]],
-        "of 0 and 1 for one image, -200 and -201 for another,": [[0.0, -200.0], [1.0, -201.0]],
-        "of one image that are 1000 apart": [[-1.0], [-1001.0], [-1001.0], [-1001.0]],
-    }
-    for what, values in hard.items():
-        log_w = torch.tensor(values)
-        out, right = call(answer, log_w), importance_bound(log_w)
-        require_tensor(out, right.shape, f"the bound from log weights {what}")
-        shown = f"log weights {what} give {_listed(out, '.5g')}"
-        require(out.isfinite().all(), f"{shown}. What is exponentiated, and how large is it?")
-        off = (out - right).abs().max()
-        require(off < 0.01, f"{shown} instead of {_listed(right, '.5g')}: is something added or clipped?")
-    for k, batch in ((1, 1), (1, 3), (3, 1), (1000, 3)):
-        log_w = 10 * torch.randn(k, batch) - 100
-        out, right = call(answer, log_w), importance_bound(log_w)
-        require_tensor(out, (batch,), f"the bound from log weights of the shape {(k, batch)}")
-        off = (out - right).abs().max().item()
-        require(off < 0.01, f"for log weights of the shape {(k, batch)} it is up to {off:.3g} nats off.")
+    for shape in ((1, 1), (1, 3), (3, 1), (5, 7), (1000, 6)):
+        cases[f"of the shape {shape}"] = 10 * torch.randn(shape) - 100
+    for what, log_w in cases.items():
+        log_w, what = computed(log_w.to(default_device())), f"from log weights {what}, the bound"
+        result, right = call(answer, log_w), metrics.importance_bound(log_w)
+        require_tensor(result, log_w.shape[1:], what, device=log_w.device)
+        require_same(result, right, what, rtol=0, atol=0.01)
+        require_same_gradients(result, right, {"log_w": log_w}, what)
 
 
-def log_weights(model, x, k):
-    """log p(x | z) + log p(z) − log q(z | x) at k codes drawn from q(z | x), for each image.
+bound.add_mistakes(
+    mean_of_logarithms=(
+        "that is the mean of the logarithms, the ELBO. The logarithm of the mean is wanted.",
+        lambda log_w: log_w.mean(dim=0),
+    ),
+    sum_of_weights=(
+        "it is log k too large: that is a sum of weights, not their mean.",
+        lambda log_w: log_w.logsumexp(dim=0),
+    ),
+    adds_log_k=(
+        "it adds log k, where a mean asks for the opposite.",
+        lambda log_w: log_w.logsumexp(dim=0) + math.log(len(log_w)),
+    ),
+    subtracts_k=("it takes k for the logarithm of k.", lambda log_w: log_w.logsumexp(dim=0) - len(log_w)),
+    divides_by_images=(
+        "the sum is divided by the number of images, not by that of the samples.",
+        lambda log_w: log_w.logsumexp(dim=0) - math.log(log_w.shape[1]),
+    ),
+    over_images=(
+        "that is a mean over the images; the mean over the samples of each image is wanted.",
+        lambda log_w: log_w.logsumexp(dim=1) - math.log(log_w.shape[1]),
+    ),
+    largest_alone=("that is the largest weight alone; the others count as well.", lambda log_w: log_w.amax(dim=0)),
+    no_logarithm=("that is the mean weight itself; its logarithm is wanted.", lambda log_w: log_w.exp().mean(dim=0)),
+    as_a_loss=(
+        "the sign is wrong: a bound on log p(x) is wanted, not a loss.",
+        lambda log_w: -metrics.importance_bound(log_w),
+    ),
+    naive=(
+        "it is right for weights of moderate size alone. What is exponentiated, and how small is the result?",
+        lambda log_w: log_w.exp().mean(dim=0).log(),
+    ),
+    with_epsilon=(
+        "something is added to the weights so that their logarithm is finite, and small weights drown in it.",
+        lambda log_w: (log_w.exp().mean(dim=0) + 1e-30).log(),
+    ),
+    largest_of_all=(
+        "one reference for all images is not enough: beside a likely image, the weights of another are 0.",
+        lambda log_w: (log_w - log_w.max()).exp().mean(dim=0).log() + log_w.max(),
+    ),
+    mean_taken_out=(
+        "taking out the mean is not enough: a sample may lie far above it, and its exponential is infinite.",
+        lambda log_w: (log_w - log_w.mean(dim=0)).exp().mean(dim=0).log() + log_w.mean(dim=0),
+    ),
+)
 
-    x: (batch, 1, 28, 28) in [0, 1]. Returns (k, batch), in nats.
-    """
+# 5b.5 log_weights
+
+weights = Exercise(
+    "5b.5",
+    metrics.log_weights,
+    hints=(
+        "Every line but one is right. Which distribution does the encoder mean?",
+        "torch.distributions.Normal takes a mean and a standard deviation.",
+    ),
+)
+
+
+@weights.check
+@torch.no_grad()
+def _(answer):
+    moderate, extreme = (0.3, 0.1, 0.02), (math.exp(5), 0.3, math.exp(-5))
+    for k, n, widths in ((1000, 2, moderate), (1, 1, moderate), (1000, 1, extreme), (1, 4, extreme), (5, 2, extreme)):
+        model, x = sure_stub(widths), sure_images(n)
+        model.weight.mul_(0.05)
+        result, codes = decoded_by(model, k * n, answer, model, x, k)
+        what = f"of {k:,} samples for a batch of {n}, what it returns"
+        require_tensor(result, (k, n), what, device=x.device)
+        mu, logvar = model.encode(x)
+        sigma = (0.5 * logvar).exp()
+        orders = codes.view(k, n, 3), codes.view(n, k, 3).transpose(0, 1)  # sample by sample, or image by image
+        z = min(orders, key=lambda z: ((z - mu) / sigma).square().sum())
+        if k == 1000:
+            observe(result.mean(dim=0), 0, 8 * result.std(dim=0).max().item() / k**0.5)
+            require_normal(z.flatten(1), mu.flatten(), sigma.flatten(), f"of {n} images, the latent codes")
+        right = weights_with(model, x, k, importance, z)
+        off = f"{what} is up to {(result - right).abs().max():.3g} nats off for the latent codes that were decoded."
+        require(close(result, right, rtol=1e-5, atol=0.02), off)
+
+
+def importance(log_x, log_p, log_q):
+    return log_x + log_p - log_q
+
+
+def weights_with(model, x, k, combine, z=None, order=lambda x, k: x.repeat(k, 1, 1, 1)):
+    """log p(x | z), log p(z) and log q(z | x), each (k, batch), combined, at these codes or at new samples."""
     mu, logvar = model.encode(x)
     q = Normal(mu, (0.5 * logvar).exp())
+    z = q.sample((k,)) if z is None else z
+    log_x = -binary_cross_entropy(model.decode_logits(z.flatten(0, 1)), order(x, k)).view(k, len(x))
+    return combine(log_x, Normal(0, 1).log_prob(z).sum(dim=2), q.log_prob(z).sum(dim=2))
+
+
+@weights.given("the mean of the log weights should be the ELBO; it is several nats below.")
+def log_weights(model, x, k):
+    mu, logvar = model.encode(x)
+    q = Normal(mu, logvar.exp())
     z = q.sample((k,))
     logits = model.decode_logits(z.flatten(0, 1))
     log_likelihood = -binary_cross_entropy(logits, x.repeat(k, 1, 1, 1)).view(k, len(x))
     return log_likelihood + Normal(0, 1).log_prob(z).sum(dim=2) - q.log_prob(z).sum(dim=2)
 
 
-@check(
-    "5b.5",
-    log_weights,
-    hints=(
-        "Every line but one is right. Which distribution does the encoder mean?",
-        "torch.distributions.Normal takes a mean and a standard deviation.",
+weights.add_mistakes(
+    lambda combine: lambda model, x, k: weights_with(model, x, k, combine),
+    no_prior=("log p(z) is missing.", lambda x, p, q: x - q),
+    no_posterior=("log q(z | x) is missing: p(x | z) p(z) is to be divided by it.", lambda x, p, q: x + p),
+    likelihood_alone=("log p(z) and log q(z | x) are missing.", lambda x, p, q: x),
+    posterior_added=("log q(z | x) has the wrong sign: it is divided by.", lambda x, p, q: x + p + q),
+    upside_down=("log p(z) and log q(z | x) have changed places.", lambda x, p, q: x - p + q),
+    likelihood_subtracted=(
+        "log p(x | z) has the wrong sign: binary_cross_entropy is minus a logarithm.",
+        lambda x, p, q: p - q - x,
     ),
+    as_losses=("all signs are wrong: these are losses.", lambda x, p, q: q - x - p),
+    averages=("it averages over the samples; keep each one.", lambda x, p, q: (x + p - q).mean(dim=0)),
 )
-@torch.no_grad()
-def _log_weights(answer):
-    for batch, images in _BATCHES:
-        model, x = _stub().to(default_device()), torch.rand(batch, 1, 28, 28, device=default_device())
-        require_tensor(answer(model, x, 5), (5, batch), f"of 5 draws for {images}, the result")
-    k, x, model = 1000, _images()[:3], _stub(VariationalAutoencoder, (0.5, 0.3, 0.1))
-    model.weight.mul_(0.1)  # likelihoods of hundreds of nats, not thousands: float32 keeps them to 0.001
-    out, (mu, logvar) = answer(model, x, k), model.encode(x)
-    require(model.codes, "decode_logits is never called.")
-    codes, sigma = torch.cat(model.codes), (0.5 * logvar).exp()
-    require(len(codes) == 3 * k, f"for {k:,} draws of 3 images each it decodes {len(codes):,} codes.")
-    # Draw after draw, or image after image: images of different brightness have different codes.
-    orders = codes.view(k, 3, 3), codes.view(3, k, 3).transpose(0, 1)
-    z = min(orders, key=lambda z: (z.mean(dim=0) - mu).abs().sum())
-
-    def likelihood(x, logits=lambda z: model.decode_logits(z)):
-        return -binary_cross_entropy(logits(z.flatten(0, 1)), x).view(k, 3)
-
-    def near(weights):
-        return (out - weights).abs().max() < 0.05
-
-    log_x, log_p = likelihood(x.repeat(k, 1, 1, 1)), Normal(0, 1).log_prob(z).sum(dim=2)
-    log_q, log_r = (Normal(mu, std).log_prob(z).sum(dim=2) for std in (sigma, sigma.square()))
-    right, elbo = log_x + log_p - log_q, log_weights(model, x, k).mean().item()
-    unmended = near(log_x + log_p - log_r) and not torch.allclose(z.std(dim=0), sigma, rtol=0.25)
-    below = elbo - out.mean().item()
-    require(not unmended, f"their mean should be the ELBO, {elbo:.1f} nats here; it is {below:.1f} nats below.", Bug)
-    repeated = close(z, z[:1].expand_as(z)) and not close(z[0], mu)
-    require(not repeated, f"all {k:,} draws of an image are the same code; each should be a new one.")
-    for i in range(3):
-        _require_drawn(z[:, i], mu[i], logvar[i])
-    noise = (z - mu) / z.std(dim=0)
-    shared = (noise * noise.roll(1, dims=1)).mean(dim=0).abs().max().item()  # 8 standard errors, 1/√k each:
-    require(shared < 8 / k**0.5, f"the noise of two images has a correlation of {shared:.2f}: do they share it?")
-    if near(right):
-        return
-    others = likelihood(x.repeat_interleave(k, 0))
-    twice = likelihood(x.repeat(k, 1, 1, 1), lambda z: model.decode_logits(z).sigmoid())
-    ratio = log_p - log_q
-    mistakes = {
-        "log p(z) is missing.": log_x - log_q,
-        "log q(z | x) is missing: p(x | z) p(z) is to be divided by it.": log_x + log_p,
-        "log p(z) and log q(z | x) are missing.": log_x,
-        "log q(z | x) has the wrong sign: it is divided by.": log_x + log_p + log_q,
-        "log p(z) has the wrong sign.": log_x - log_p - log_q,
-        "log p(z) and log q(z | x) have changed places.": log_x - ratio,
-        "log p(x | z) has the wrong sign: binary_cross_entropy is minus a logarithm.": ratio - log_x,
-        "all signs are wrong: these are losses.": -right,
-        "log p(x | z) is 784 times too small: is it a mean over pixels?": log_x / 784 + ratio,
-        "log p(z) and log q(z | x) are 3 times too small for codes of 3 numbers.": log_x + ratio / 3,
-        "the codes are drawn from one Gaussian, and log q(z | x) is that of another.": log_x + log_p - log_r,
-        "the KL in closed form is an average; here each draw counts with its own z.": log_x - gaussian_kl(mu, logvar),
-        "the codes meet images that are not theirs. In which order are codes and images?": others + ratio,
-        "log p(x | z) goes to images that are not its own. In which order are they?": log_x.reshape(3, k).T + ratio,
-        "a sigmoid is applied twice: binary_cross_entropy takes logits.": twice + ratio,
-    }
-    for message, weights in mistakes.items():
-        require(not near(weights), message)
-    off = (out - right).abs().mean().item()
-    raise Wrong(f"the codes are drawn as they should be, but their log weights are {off:.3g} nats off on average.")
 
 
-class ConditionalVAE(DenseVAE):
-    """A dense VAE that is told the label: encoder and decoder get it as ten more numbers, one of which is 1.
-
-    Source: Kingma et al., "Semi-supervised learning with deep generative models", 2014 (model M2).
-    """
-
-    def __init__(self, latent_dim=20, hidden=400, classes=10):
-        super().__init__(latent_dim, hidden)
-        self.classes = classes
-        self.hidden = nn.Linear(784 + classes, hidden)
-        self.decoder = nn.Sequential(nn.Linear(latent_dim + classes, hidden), nn.ReLU(), nn.Linear(hidden, 784))
-
-    def encode(self, x, y):
-        """(batch, 1, 28, 28) and labels (batch,) → mu and logvar, each (batch, latent)."""
-        h = torch.cat([x.flatten(start_dim=1), nn.functional.one_hot(y, self.classes)], dim=1)
-        h = self.hidden(h).relu()
-        return self.mu(h), self.logvar(h)
-
-    def decode_logits(self, z, y):
-        """(batch, latent) and labels (batch,) → logits (batch, 1, 28, 28)."""
-        h = torch.cat([z, nn.functional.one_hot(y, self.classes)], dim=1)
-        return self.decoder(h).view(-1, 1, 28, 28)
-
-    def elbo(self, x, y):
-        """reconstruction and kl of each image, each (batch,), in nats."""
-        mu, logvar = self.encode(x, y)
-        logits = self.decode_logits(reparameterize(mu, logvar), y)
-        return binary_cross_entropy(logits, x), gaussian_kl(mu, logvar)
-
-    def decode(self, z, y):
-        """(batch, latent) and labels (batch,) → (batch, 1, 28, 28) in [0, 1]."""
-        return self.decode_logits(z, y).sigmoid()
+@weights.mistake("the latent codes are right, but log q(z | x) is that of another Gaussian.")
+def other_density(model, x, k):
+    mu, logvar = model.encode(x)
+    z = Normal(mu, (0.5 * logvar).exp()).sample((k,))
+    log_q = Normal(mu, logvar.exp()).log_prob(z).sum(dim=2)
+    return weights_with(model, x, k, lambda log_x, log_p, _: log_x + log_p - log_q, z)
 
 
-def _told(answer, widths):
-    """A learner's model whose codes have three numbers of these σ. Keeps the codes that it decodes, and all labels."""
-
-    class Told(answer):
-        codes, gaussians, labels = [], [], {"encode": [], "decode_logits": []}
-
-        def encode(self, x, y):
-            mu, logvar = super().encode(x, y)
-            self.labels["encode"].append(y)
-            self.gaussians.append((mu, 0 * logvar + 2 * torch.tensor(widths).log()))
-            return self.gaussians[-1]
-
-        def decode_logits(self, z, y):
-            self.labels["decode_logits"].append(y)
-            self.codes.append(z.detach())
-            return super().decode_logits(z, y)
-
-    return Told(latent_dim=3, hidden=16)
+@weights.mistake("log q(z | x) is right, but the latent codes come from another Gaussian.")
+def narrow_samples(model, x, k):
+    mu, logvar = model.encode(x)
+    return weights_with(model, x, k, importance, reparameterize(mu.expand(k, -1, -1), 2 * logvar))
 
 
-def _require_seen(part, results):
-    """Refuse a part that does not tell ten labels apart, or that takes them for one number. results: (10, n)."""
-    apart = (results[:, None] - results).norm(dim=2)
-    require(apart.max() > 1e-6, f"the {part} does not see the label: all ten give the same.")
-    same = (apart + torch.eye(10) < 1e-6).nonzero().tolist()
-    require(not same, f"to the {part} the labels {' and '.join(map(str, (same or [''])[0]))} are the same.")
-    near, far = apart.diagonal(1).mean(), apart.triu(7).sum() / 6
-    # One number makes a sixth or less of it, ten numbers 1 ± 0.05, ten learned ones 1 ± 0.15.
-    require(
-        near > far / 3,
-        f"to the {part} labels such as 7 and 8 are {far / near:.0f} times more alike than labels such as 0 and 9. "
-        f"Does the label enter as one number?",
-    )
+@weights.mistake("the KL in closed form is an average over z; here each sample counts with its own z.")
+def closed_form(model, x, k):
+    return weights_with(model, x, k, lambda log_x, log_p, log_q: log_x - gaussian_kl(*model.encode(x)))
 
 
-@check(
+@weights.mistake("the latent codes meet images that are not theirs. In which order are codes, in which order images?")
+def images_in_another_order(model, x, k):
+    return weights_with(model, x, k, importance, order=lambda x, k: x.repeat_interleave(k, dim=0))
+
+
+# 5b.6 ConditionalVAE
+
+conditional = Exercise(
     "5b.6",
-    ConditionalVAE,
+    models.ConditionalVAE,
     hints=(
         "nn.functional.one_hot(y, self.classes) makes ten numbers of a label.",
-        "torch.cat([…, …], dim=1) puts them behind the pixels, or behind the code.",
+        "torch.cat([…, …], dim=1) puts them behind the pixels, or behind the latent code.",
         "After that encode, decode_logits and elbo are those of DenseVAE, with y handed through.",
     ),
 )
-def _conditional_vae(answer):
+
+
+@conditional.check
+def _(answer):
     require(isinstance(answer, type) and issubclass(answer, nn.Module), "it should be a class, and an nn.Module.")
-    device = default_device()
-    default = answer().to(device).eval()
-    x, y = torch.rand(10, 1, 28, 28, device=device), torch.arange(10, device=device)
-    z = torch.randn(10, 20, device=device)
-    for name, function, inputs in (("encode", default.encode, x), ("decode_logits", default.decode_logits, z)):
-        require(function(inputs, y) is not None, f"{name} returns None. Is there a return?")
-        try:
-            function(inputs[:1], y[:1])
-        except RuntimeError as error:
-            raise Wrong(f"{name} takes all ten labels together, but for a 0 alone it stops: {error}.") from error
-    for model, latent in ((default, 20), (answer(latent_dim=3, hidden=16).to(device).eval(), 3)):
-        for batch, images in _BATCHES:
-            encoded = model.encode(x[:batch], y[:batch])
-            pair = isinstance(encoded, tuple) and len(encoded) == 2
-            require(pair, f"encode should return a tuple, mu and logvar; it returns a {type(encoded).__name__}.")
-            for name, value in zip(("mu", "logvar"), encoded):
-                require_tensor(value, (batch, latent), f"{name} of {images}")
-            out = model.decode_logits(z[:batch, :latent], y[:batch])
-            require_tensor(out, (batch, 1, 28, 28), f"what decode_logits makes of {batch} of the codes")
-            _require_terms(model.elbo(x[:batch], y[:batch]), batch, images)
-    _require_conditional(answer(latent_dim=100).eval())
-    _require_elbo(answer)
+    device, y = default_device(), torch.tensor([7, 0, 9, 4, 1, 3, 8, 2, 6, 5, 9, 0], device=default_device())
+    for n, latent_dim, sizes in ((12, 100, {"latent_dim": 100}), (1, 20, {}), (2, 5, {"latent_dim": 5, "hidden": 16})):
+        model, few = answer(**sizes).to(device).eval(), y[-n:]
+        x, z = (computed(torch.rand(n, *shape, device=device)) for shape in ((1, 28, 28), (latent_dim,)))
+        encoded = call(model.encode, x, few)
+        require_several(encoded, ("mu", "logvar"), "what encode returns")
+        require(isinstance(encoded, tuple), "what encode returns is a list; a tuple is wanted.")
+        for name, value in zip(("mu", "logvar"), encoded):
+            require_tensor(value, (n, latent_dim), f"{name} of {n} images", device=device)
+        logits = call(model.decode_logits, z, few)
+        require_tensor(logits, (n, 1, 28, 28), f"what decode_logits makes of {n} latent codes", device=device)
+        images = call(model.decode, z, few)
+        require_tensor(images, (n, 1, 28, 28), f"what decode makes of {n} latent codes", device=device)
+        require_same(images, logits.sigmoid(), "what decode, which was given, returns")
+        require_same_gradients(images, logits.sigmoid(), {"the latent code": z}, "what decode returns")
+        if n == 12:
+            require_conditional(model)
+    record(model)
+    require_sampled(model, model.elbo, sure_images(2)[1:], y[:1])
+    for n in (4, 1):
+        x, few, parameters = sure_images(n), y[:n], dict(model.named_parameters())
+        terms, codes = decoded_by(model, n, model.elbo, x, few)
+        right = terms_at(model, codes, x, few)
+        names = "reconstruction", "kl"
+        observe(list(require_several(terms, names, "what elbo returns")))
+        for name, term, wanted in zip(names, terms, right):
+            what = f"for a batch of {n}, {name} of elbo"
+            require_tensor(term, (n,), what, device=device)
+            require_same(term, wanted, what, rtol=2e-5)  # labels make a small difference, as long as nothing is learned
+            require_same_gradients(term, wanted, parameters, what)
+        terms, codes = decoded_by(model, n, model.loss, x, few)
+        require_entries(terms, ("loss", *names), "what loss returns")
+        right = dict(zip(names, (term.mean() for term in terms_at(model, codes, x, few))))
+        right["loss"] = sum(right.values())
+        for name, wanted in right.items():
+            require_same(terms[name], wanted, f"what loss, which was given, returns as {name}")
+        require_same_gradients(terms["loss"], right["loss"], parameters, "what loss, which was given, returns")
 
 
-def _require_conditional(model):
-    """Refuse encode, decode_logits and decode unless what they make of each input depends on it and on its label."""
-    x, z, y = torch.rand(10, 1, 28, 28), torch.randn(10, 100), torch.arange(10)
-    parts = (
-        ("encoder", "image", lambda *inputs: model.encode(*inputs)[0], x),
-        ("decoder", "code", model.decode_logits, z),
-    )
-    for part, what, function, inputs in parts:
+def record(model):
+    """Have a model keep the codes that it decodes, and make its posteriors narrow and wide and its pixels sure."""
+    encode, decode_logits, model.decoded = model.encode, model.decode_logits, []
+
+    def wide(x, y):
+        mu, logvar = encode(x, y)
+        return mu, logvar + torch.linspace(-10, 3, mu.shape[1], device=x.device)
+
+    def sure(z, y):
+        model.decoded.append(z.detach())
+        return decode_logits(z, y) + SURE.to(z.device)
+
+    model.encode, model.decode_logits = wide, sure
+
+
+def require_conditional(model):
+    """Refuse encode and decode_logits unless each result depends on its own input, on its label, and on what learns."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # an activation after the last layer shows
+    y = torch.arange(10, device=default_device())
+    x, z = (torch.rand(10, *shape, device=y.device).requires_grad_() for shape in ((1, 28, 28), (100,)))
+    mu, logvar = model.encode(x, y)
+    alike = F.cosine_similarity(mu.flatten(), logvar.flatten(), dim=0).abs()
+    require(alike < 0.9, "mu and logvar are the same up to a factor. Do both come from the same layer?")
+    for name, function, what, inputs in (
+        ("mu", lambda *batch: model.encode(*batch)[0], "image", x),
+        ("logvar", lambda *batch: model.encode(*batch)[1], "image", x),
+        ("logits", model.decode_logits, "latent code", z),
+    ):
         out = function(inputs, y)
-        require(out.requires_grad, f"the {part} is cut off from its weights: is there a detach or a no_grad?")
-        with torch.no_grad():
-            _require_seen(part, torch.cat([function(inputs[:1], label).flatten(1) for label in y.split(1)]))
-            alike = close(function(inputs[:1], y[:1]), function(inputs[1:2], y[:1]))
-            require(not alike, f"the {part} does not see the {what}.")
-            off = (function(inputs[4:5], y[4:5]) - out[4:5]).abs().max().item()
-            require(
-                off < 1e-3,
-                f"what the {part} makes of an input alone and of the same in a batch differs by up to {off:.2g}.",
-            )
-    logits, drawn = model.decode_logits(z, y), model.decode(z, y)
-    require(logits.min() < 0 or logits.max() > 1, "decode_logits is nowhere below 0 or above 1: is a sigmoid applied?")
-    require_tensor(drawn, logits.shape, "what decode makes of ten codes")
-    require(close(drawn, logits.sigmoid()), "decode should be the sigmoid of decode_logits.")
-
-
-def _require_elbo(answer):
-    """Refuse an elbo that does not give both terms at codes that are drawn, for the labels that it is given."""
-    sharp, x, y = _told(answer, _SHARP), _images(), torch.tensor([7, 0, 9, 4])
-    mixed = sharp.elbo(x, y)[0]
-    for name, labels in sharp.labels.items():
-        require(labels, f"elbo never calls {name}.")
-        given = torch.cat(labels).tolist()
-        right = given == y.tolist() * (len(given) // 4)
-        require(right, f"elbo is given the labels {y.tolist()} and hands the labels {given} to {name}.")
-    model, label = _told(answer, _WIDTHS), y[:1]
-    at_label = SimpleNamespace(
-        codes=model.codes,
-        encode=lambda x: model.encode(x.expand(2, -1, -1, -1), label.expand(2)),  # batch norm takes no single image
-        decode_logits=lambda z: model.decode_logits(z, label.expand(len(z))),
-    )
-    for where in ("", "in evaluation mode, "):
-        model.train(not where)
-        terms, image, codes = _require_drawn_by(at_label, lambda x: model.elbo(x, label.expand(len(x))), where)
-        value, mistakes = _reconstruction_mistakes(at_label, image, codes)
-        yours, kl = terms[0].mean(), gaussian_kl(*at_label.encode(image)).mean()
-        swapped = close(yours, kl) and close(terms[1].mean(), value)
-        require(not swapped, "the two are in the wrong order: reconstruction first.")
-        mistakes["reconstruction holds the KL as well: the two are wanted apart."] = value + kl
-        _refuse_mistakes(yours, mistakes)
-        given = (
-            f"{yours.item():.5g} nats on average over 1,000 draws; the codes that were decoded give {value.item():.5g}"
+        alone = torch.cat([function(inputs[i : i + 1], y[i : i + 1]) for i in range(10)])
+        require_same(out, alone, f"in a batch of ten, {name}, compared with each {what} alone,", rtol=1e-3, atol=1e-3)
+        labels = function(inputs[:1].expand_as(inputs), y).flatten(1)
+        apart = (labels[:, None] - labels).norm(dim=2)
+        least, a = (apart + torch.full((10,), math.inf, device=y.device).diag()).min(dim=1)
+        require(  # of one-hot labels about 0.9, of learned ones 0.2 or more; a label that is one number makes 1 : 9
+            least.min() > 0.15 * apart.max(),
+            f"{name}: for one {what}, labels {least.argmin()} and {a[least.argmin()]} make a difference of "
+            f"{least.min():.2g}, other labels of up to {apart.max():.2g}. Does each label enter as one-hot?",
         )
-        require(close(yours, value), f"{where}reconstruction is {given}.")
-    (mu, logvar), model.gaussians[:] = model.encode(x, y), []
-    terms, right = model.elbo(x, y), gaussian_kl(mu, logvar)
-    mistakes = {
-        "kl has the wrong sign: a divergence is never negative.": -right,
-        "kl is 3 times too small for codes of three numbers.": right / 3,
-        "mu and logvar are taken for each other in kl.": gaussian_kl(logvar, mu),
-    }
-    _refuse_mistakes(terms[1], mistakes)
-    require(
-        close(terms[1], right),
-        f"kl is {_listed(terms[1], '.4g')} nats for four images; it should be {_listed(right, '.4g')}.",
-    )
-    for name, term in zip(("reconstruction", "kl"), terms):
-        for part, kept in zip(("mu", "logvar"), zip(*model.gaussians)):
-            gradients = [None]
-            if term.requires_grad:
-                gradients = torch.autograd.grad(term.sum(), kept, allow_unused=True, retain_graph=True)
-            reached = any(g is not None and g.any() for g in gradients)
-            require(reached, f"no gradient of the {name} reaches {part}: is something detached on the way?")
-    logits = sharp.decode_logits(sharp.encode(x, y)[0], y)
-    off = (mixed - binary_cross_entropy(logits, x)).abs().max().item()
-    require(off < 0.1, f"reconstruction is right for equal images, but in a mixed batch off by {off:.3g} nats.")
-    terms = sharp.loss(x, y)
-    _require_scalars(terms, "loss")
-    for name, term in zip(("reconstruction", "kl"), sharp.elbo(x, y)):
-        off = abs((terms[name] - term.mean()).item())
-        require(off < 0.1, f"{name} of loss should be the mean of elbo's; it is {off:.3g} nats off.")
-    require(close(terms["loss"], terms["reconstruction"] + terms["kl"]), "loss should be reconstruction + kl.")
+        ends, middle = (inputs, inputs.flip(0)), (inputs + inputs.flip(0)) / 2
+        bend = function(middle, 0 * y) - sum(function(end, 0 * y) for end in ends) / 2
+        linear = f"for one label, {name} is a linear function of the {what}, or none. Where does it pass an activation?"
+        require(bend.abs().max() > 1e-3 * out.abs().max(), linear)
+        one_sided = f"{name} lies between {out.min():.2g} and {out.max():.2g}. Is there an activation after its layer?"
+        require(out.min() < -1 and out.max() > 1, one_sided)
+        require(out.requires_grad, f"{name} is cut off from what learns: is there a detach or a no_grad?")
+        parameters = {f"the {what}": inputs} | dict(model.named_parameters())
+        gradients = torch.autograd.grad(out.square().sum(), list(parameters.values()), allow_unused=True)
+        for (layer, parameter), gradient in zip(parameters.items(), gradients):
+            before = parameter.detach().clone()
+            with torch.no_grad():
+                parameter.add_(0.1)
+                moved = not close(function(inputs, y), out, 1e-3, 1e-3)
+                parameter.copy_(before)
+            reached = gradient is not None and gradient.any()
+            require(reached or not moved, f"{name} depends on {layer}, but no gradient reaches it: what is detached?")
+
+
+def encoding(label=lambda y: F.one_hot(y, 10), activation=torch.relu):
+    """The course's model, but for what is made of the label, or of the hidden layer, in encode."""
+
+    def encode(self, x, y):
+        h = activation(self.hidden(torch.cat([x.flatten(1), label(y)], dim=1)))
+        return self.mu(h), self.logvar(h)
+
+    return type("ConditionalVAE", (models.ConditionalVAE,), {"encode": encode})
+
+
+def elbo_of(terms=lambda reconstruction, kl: (reconstruction, kl), sample=reparameterize, label=lambda y: y):
+    """The course's model, but for what elbo makes of its terms, or decodes."""
+
+    def elbo(self, x, y):
+        mu, logvar = self.encode(x, y)
+        logits = self.decode_logits(sample(mu, logvar), label(y))
+        return terms(binary_cross_entropy(logits, x), gaussian_kl(mu, logvar))
+
+    return type("ConditionalVAE", (models.ConditionalVAE,), {"elbo": elbo})
+
+
+conditional.add_mistakes(
+    no_label=("the encoder does not see the label.", encoding(lambda y: 0 * F.one_hot(y, 10))),
+    one_number=(
+        "the label is one number, as if a 9 were nine times a 1. Make it one-hot.",
+        encoding(lambda y: y[:, None].expand(-1, 10)),
+    ),
+    counts_classes=(
+        "the classes are counted from the labels at hand: without a 9 among them there are too few.",
+        encoding(F.one_hot),
+    ),
+    linear_encoder=(
+        "the encoder has no activation: without one between them, two layers do no more than one.",
+        encoding(activation=lambda h: h),
+    ),
+    decodes_the_mean=("elbo decodes the mean; a sample is wanted.", elbo_of(sample=lambda mu, logvar: mu)),
+    variance_for_sigma=(
+        "elbo multiplies the noise by the variance, where the standard deviation belongs.",
+        elbo_of(sample=lambda mu, logvar: reparameterize(mu, 2 * logvar)),
+    ),
+    detached_codes=(
+        "elbo detaches the latent code: the encoder learns nothing from the reconstruction.",
+        elbo_of(sample=lambda mu, logvar: reparameterize(mu, logvar).detach()),
+    ),
+    kl_first=(
+        "elbo returns its terms in the wrong order: reconstruction first.",
+        elbo_of(lambda reconstruction, kl: (kl, reconstruction)),
+    ),
+    sum_in_the_first=(
+        "the first term of elbo holds the KL as well; the two are wanted apart.",
+        elbo_of(lambda reconstruction, kl: (reconstruction + kl, kl)),
+    ),
+    negative_kl=("kl has the wrong sign: a divergence is never negative.", elbo_of(lambda r, kl: (r, -kl))),
+    means=(
+        "elbo averages over the batch; one number for each image is wanted.",
+        elbo_of(lambda reconstruction, kl: (reconstruction.mean(), kl.mean())),
+    ),
+    one_for_all=(
+        "elbo gives every image the mean reconstruction of its batch.",
+        elbo_of(lambda reconstruction, kl: (reconstruction.mean().expand(len(kl)), kl)),
+    ),
+    labels_of_others=("elbo decodes each image with the label of another.", elbo_of(label=lambda y: y.flip(0))),
+)
+
+
+@conditional.mistake("elbo samples while training alone. In evaluation mode, too, the ELBO is that of a sample.")
+class SamplesWhileTraining(models.ConditionalVAE):
+    def elbo(self, x, y):
+        mu, logvar = self.encode(x, y)
+        z = reparameterize(mu, logvar) if self.training else mu
+        return binary_cross_entropy(self.decode_logits(z, y), x), gaussian_kl(mu, logvar)
+
+
+@conditional.mistake("decode_logits applies a sigmoid. decode does, and so does the loss.")
+class SigmoidInTheDecoder(models.ConditionalVAE):
+    def decode_logits(self, z, y):
+        return super().decode_logits(z, y).sigmoid()

@@ -118,7 +118,7 @@ class ConditionalVAE(DenseVAE):
         return self.decoder(h).view(-1, 1, 28, 28)
 
     def elbo(self, x, y):
-        """reconstruction and kl of each image, each (batch,), in nats."""
+        """reconstruction and kl of each image, each (batch,), in nats, for logits of any size."""
         mu, logvar = self.encode(x, y)
         logits = self.decode_logits(reparameterize(mu, logvar), y)
         return binary_cross_entropy(logits, x), gaussian_kl(mu, logvar)
