@@ -78,19 +78,9 @@ def square_of_sum(x_hat, x):
     return (x_hat - x).flatten(1).sum(1).square()
 
 
-@squared_error.mistake("it is twice as much as asked.")
-def twice_as_much(x_hat, x):
-    return 2 * losses.squared_error(x_hat, x)
-
-
 @squared_error.mistake("it sums over the batch; sum over the pixels of each image.")
 def sum_over_the_batch(x_hat, x):
     return (x_hat - x).square().flatten(1).sum(0)
-
-
-@squared_error.mistake("it sums over the last axis alone. An image has more axes than that.")
-def sum_over_one_axis(x_hat, x):
-    return (x_hat - x).square().sum(-1)
 
 
 @squared_error.mistake("it looks at the first channel alone; images of several come out wrong.")
@@ -173,12 +163,6 @@ class GivenDense(models.DenseAutoencoder):
 class ReluOnTheCode(GivenDense):
     def encode(self, x):
         return self.encoded(x).relu()
-
-
-@dense.mistake("the code is squeezed between -1 and 1. Leave the last layer of the encoder free.")
-class TanhOnTheCode(GivenDense):
-    def encode(self, x):
-        return self.encoded(x).tanh()
 
 
 @dense.mistake("pixels are not confined to [0, 1]: what comes after the last layer of the decoder?")
@@ -317,16 +301,6 @@ def top_level_only(model):
     return sum(p.numel() for p in model.parameters(recurse=False))
 
 
-@count.mistake("it is the same number for every model. Count those of the model that is given.")
-def by_heart(model):
-    return 476_720
-
-
-@count.mistake("it multiplies two sides of each tensor; a convolution's weight has four.")
-def two_axes_only(model):
-    return sum(p.shape[0] * (p.shape[1] if p.ndim > 1 else 1) for p in model.parameters() if p.requires_grad)
-
-
 @count.mistake("it goes through known kinds of layers; a parameter may belong to any module.")
 def layers_only(model):
     leaves = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.BatchNorm1d))]
@@ -410,25 +384,9 @@ def detached(model, x):
     return (model(x).detach() - x).square().sum() / len(x)
 
 
-@loss.mistake("the differences are not squared.")
-def absolute(model, x):
-    return (model(x) - x).abs().sum() / len(x)
-
-
 @loss.mistake("it is a loss for each image; average over the batch.")
 def keeps_the_batch(model, x):
     return (model(x) - x).square().flatten(1).sum(1)
-
-
-@loss.mistake("whatever the model returns, the loss is 0: is something compared with itself?")
-def with_itself(model, x):
-    x_hat = model(x)
-    return (x_hat - x_hat).square().sum() / len(x)
-
-
-@loss.mistake("all but the first image are left out.")
-def first_image(model, x):
-    return (model(x) - x)[0].square().sum()
 
 
 # 1.5 which costs more?
@@ -522,13 +480,6 @@ class SquaresTheCode(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
         return self.terms(reconstruction, z.square().sum(1).mean())
-
-
-@sparse.mistake("l1 is that of the encoder's weights. It is the code that has to pay.")
-class PenalisesTheWeights(GivenSparse):
-    def loss(self, x):
-        _, reconstruction = self.pieces(x)
-        return self.terms(reconstruction, self.encoder.weight.abs().sum())
 
 
 @sparse.mistake("the loss leaves the penalty out.")

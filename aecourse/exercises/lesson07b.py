@@ -72,11 +72,6 @@ def entropy_in_bits(codes, size):
     return entropy_of(fractions_of(codes, size)) / math.log(2)
 
 
-@perplexity.mistake("that is e to the entropy in bits: base and logarithm do not belong together.")
-def bits_with_e(codes, size):
-    return math.exp(entropy_of(fractions_of(codes, size)) / math.log(2))
-
-
 @perplexity.mistake("that is 2 to the entropy in nats: base and logarithm do not belong together.")
 def nats_with_two(codes, size):
     return 2 ** entropy_of(fractions_of(codes, size))
@@ -92,11 +87,6 @@ def how_many_occur(codes, size):
     return float(len(codes.unique()))
 
 
-@perplexity.mistake("that is the size of the codebook, whatever is used of it.")
-def size_alone(codes, size):
-    return float(size)
-
-
 @perplexity.mistake("that is 1 over the sum of squared fractions, another measure; the perplexity is of the entropy.")
 def inverse_simpson(codes, size):
     return 1 / fractions_of(codes, size).square().sum().item()
@@ -110,11 +100,6 @@ def fraction_of_size(codes, size):
 @perplexity.mistake("that is the mean of the images' own perplexities; count all codes together.")
 def image_by_image(codes, size):
     return sum(metrics.perplexity(image, size) for image in codes) / len(codes)
-
-
-@perplexity.mistake("counts become fractions by division, not by softmax.")
-def softmax_of_counts(codes, size):
-    return math.exp(entropy_of(torch.bincount(codes.flatten(), minlength=size).float().softmax(0)))
 
 
 @perplexity.mistake("a code that never occurs makes it nan: 0 · log 0 has to count as 0.")
@@ -259,13 +244,6 @@ def wrong_axis_last(quantizer, z):
     return straight_through(z, nearest), codes, *quantization_losses(z, nearest)
 
 
-@quantize.mistake("the losses are one number for the batch; each image has its own.")
-def averaged_losses(quantizer, z):
-    codes, nearest = found(quantizer, z)
-    terms = (term.mean() for term in quantization_losses(z, nearest))
-    return straight_through(z, nearest), codes, *terms
-
-
 @quantize.mistake("the losses are means over an image's numbers; sums are wanted, as everywhere in the course.")
 def mean_over_positions(quantizer, z):
     codes, nearest = found(quantizer, z)
@@ -375,22 +353,9 @@ def expanded(quantizer):
     quantizer.sums.copy_(quantizer.codebook)
 
 
-@statistics.mistake("there is a count for each number of a vector; a code has one.")
-def counts_like_the_codebook(quantizer):
-    quantizer.counts = torch.ones_like(quantizer.codebook)
-    quantizer.sums.copy_(quantizer.codebook)
-
-
 @statistics.mistake("counts and sums have changed places.")
 def swapped(quantizer):
     quantizer.sums, quantizer.counts = torch.ones_like(quantizer.counts), quantizer.codebook.clone()
-
-
-@statistics.mistake("the codebook itself is reset, and all that it knew is gone.")
-def clears_the_codebook(quantizer):
-    quantizer.counts.fill_(1.0)
-    quantizer.sums.zero_()
-    quantizer.codebook.zero_()
 
 
 @statistics.mistake("counts and sums are made and never given to the quantizer; nothing changes.")
@@ -503,11 +468,6 @@ def by_tanh(z, levels):
     return 2 * straight_through(scaled, scaled.detach().round()) / top - 1, right[1]
 
 
-@scalar.mistake("z is rounded without being squashed first.")
-def never_squashed(z, levels):
-    return straight_through(z, z.round().clamp(-1, 1)), parts(z, levels)[3][1]
-
-
 @scalar.mistake("the values are right, but their gradient is as if z had never been squashed.")
 def straight_through_to_z(z, levels):
     values, codes = models.finite_scalar(z, levels)
@@ -544,12 +504,6 @@ def cumulative_product_alone(z, levels):
 def by_levels(z, levels):
     _, _, digits, right = parts(z, levels)
     return right[0], (levels.view(-1, 1, 1) * digits).sum(dim=1)
-
-
-@scalar.mistake("the codes start from 1; they should start from 0.")
-def from_one(z, levels):
-    values, codes = models.finite_scalar(z, levels)
-    return values, codes + 1
 
 
 @scalar.mistake("it works for the levels 8, 4, 4 alone.")

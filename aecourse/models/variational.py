@@ -28,7 +28,7 @@ class VariationalAutoencoder(nn.Module):
     def elbo(self, x):
         """Both terms of the negative ELBO of each image, at one code drawn from its Gaussian.
 
-        Returns reconstruction and kl, each (batch,), in nats, for logits of any size. It samples in evaluation mode, too.
+        Returns reconstruction and kl, each (batch,), in nats, for logits of any size. Evaluation mode samples, too.
         """
         mu, logvar = self.encode(x)
         logits = self.decode_logits(reparameterize(mu, logvar))
