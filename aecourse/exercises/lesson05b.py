@@ -16,6 +16,7 @@ from aecourse.exercises.checks import (
     observe,
     prediction,
     require,
+    require_any_device,
     require_entries,
     require_normal,
     require_same,
@@ -392,6 +393,8 @@ def _(answer):
         right = weights_with(model, x, k, importance, z)
         off = f"{what} is up to {(result - right).abs().max():.3g} nats off for the latent codes that were decoded."
         require(close(result, right, rtol=1e-5, atol=0.02), off)
+    first, second = (call(answer, model, x, k, sampled=True) for _ in range(2))
+    require(not torch.equal(first, second), "two calls use the same samples; take new ones in every call.")
 
 
 def importance(log_x, log_p, log_q):
@@ -490,6 +493,9 @@ def _(answer):
         require_same_gradients(images, logits.sigmoid(), {"the latent code": z}, "what decode returns")
         if n == 12:
             require_conditional(model)
+    elsewhere = answer().to("meta")
+    require_any_device(elsewhere.encode, x, few)
+    require_any_device(elsewhere.decode_logits, torch.randn(n, 20), few)
     record(model)
     require_sampled(model, model.elbo, sure_images(2)[1:], y[:1])
     for n in (4, 1):

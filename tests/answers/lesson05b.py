@@ -166,3 +166,19 @@ class DetachedHidden(models.ConditionalVAE):
     def encode(self, x, y):
         h = self.hidden(torch.cat([x.flatten(1), F.one_hot(y, 10)], dim=1)).relu().detach()
         return self.mu(h), self.logvar(h)
+
+
+# Right on easy inputs only
+
+
+@wrong("5b.5")
+def a_seed_of_its_own(model, x, k):
+    torch.manual_seed(0)
+    return metrics.log_weights(model, x, k)
+
+
+@wrong("5b.6")
+class LabelsOnTheCPU(models.ConditionalVAE):
+    def encode(self, x, y):
+        h = self.hidden(torch.cat([x.flatten(1), torch.eye(self.classes)[y]], dim=1)).relu()
+        return self.mu(h), self.logvar(h)
