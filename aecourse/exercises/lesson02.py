@@ -99,30 +99,41 @@ def _(answer):
         require_same(corrupted(answer, x, 1e-12), x, "at sigma = 1e-12, an image with next to no noise")
 
 
-@noise.mistake("the noise is never negative: it makes every image brighter. Gaussian noise has the mean 0.")
-def uniform_from_0(x, sigma):
-    return (x + sigma * torch.rand_like(x)).clamp(0, 1)
+noise.add_mistakes(
+    lambda added: lambda x, sigma: (x + added(x, sigma)).clamp(0, 1),
+    uniform_from_0=(
+        "the noise is never negative: it makes every image brighter. Gaussian noise has the mean 0.",
+        lambda x, s: s * torch.rand_like(x),
+    ),
+    clips_the_noise=(
+        "only positive noise is left: it is clipped before it is added. Clip the sum.",
+        lambda x, s: (s * torch.randn_like(x)).clamp(0, 1),
+    ),
+    shared_over_the_batch=(
+        "all images of a batch get the same noise. Each image needs its own.",
+        lambda x, s: s * torch.randn_like(x[0]),
+    ),
+    shared_within_an_image=(
+        "pixels of one image share their noise. Each pixel of each channel needs its own.",
+        lambda x, s: s * torch.randn_like(x[:, :1, :1, :1]),
+    ),
+    sigma_squared=("the noise has the standard deviation sigma², not sigma.", lambda x, s: s**2 * torch.randn_like(x)),
+    root_of_sigma=(
+        "the noise has the standard deviation √sigma: sigma is no variance.",
+        lambda x, s: s**0.5 * torch.randn_like(x),
+    ),
+    no_sigma=("the noise is as strong whatever sigma is. Is sigma used?", lambda x, s: torch.randn_like(x)),
+    one_number_only=(
+        "sigma is a number, or one for each image as (batch, 1, 1, 1): yours takes only the first kind.",
+        lambda x, s: float(s) * torch.randn_like(x),
+    ),
+)
 
 
 @noise.mistake("the image is rescaled; clipping changes only those pixels that leave [0, 1].")
 def rescaled(x, sigma):
     x = x + sigma * torch.randn_like(x)
     return (x - x.min()) / (x.max() - x.min())
-
-
-@noise.mistake("only positive noise is left: it is clipped before it is added. Clip the sum.")
-def clips_the_noise(x, sigma):
-    return x + (sigma * torch.randn_like(x)).clamp(0, 1)
-
-
-@noise.mistake("all images of a batch get the same noise. Each image needs its own.")
-def shared_over_the_batch(x, sigma):
-    return (x + sigma * torch.randn_like(x[0])).clamp(0, 1)
-
-
-@noise.mistake("pixels of one image share their noise. Each pixel of each channel needs its own.")
-def shared_within_an_image(x, sigma):
-    return (x + sigma * torch.randn_like(x[:, :1, :1, :1])).clamp(0, 1)
 
 
 @noise.mistake("every call gives the same noise. Is a seed set inside?")
@@ -134,36 +145,6 @@ def seeds_inside(x, sigma):
 @noise.mistake("pixels leave [0, 1]. Is the sum clipped?")
 def not_clipped(x, sigma):
     return x + sigma * torch.randn_like(x)
-
-
-@noise.mistake("the noise has the standard deviation sigma², not sigma.")
-def sigma_squared(x, sigma):
-    return (x + sigma**2 * torch.randn_like(x)).clamp(0, 1)
-
-
-@noise.mistake("the noise has the standard deviation √sigma: sigma is no variance.")
-def root_of_sigma(x, sigma):
-    return (x + sigma**0.5 * torch.randn_like(x)).clamp(0, 1)
-
-
-@noise.mistake("the noise is as strong whatever sigma is. Is sigma used?")
-def forgets_sigma(x, sigma):
-    return (x + torch.randn_like(x)).clamp(0, 1)
-
-
-@noise.mistake("the noise is stronger on brighter pixels: it should not depend on the image.")
-def multiplied(x, sigma):
-    return (x * (1 + sigma * torch.randn_like(x))).clamp(0, 1)
-
-
-@noise.mistake("sigma may hold one number for each image, and yours treats all images alike.")
-def one_sigma_for_all(x, sigma):
-    return corruption.add_noise(x, torch.as_tensor(sigma).mean())
-
-
-@noise.mistake("sigma is a number, or one for each image as (batch, 1, 1, 1): yours takes only the first kind.")
-def one_number_only(x, sigma):
-    return corruption.add_noise(x, float(sigma))
 
 
 # 2.2 knock_out
@@ -224,36 +205,38 @@ def positions_in(x, size):
     return torch.randint(height - size + 1, (len(x),)), torch.randint(width - size + 1, (len(x),))
 
 
-def square_of(x, top, left, size, value=0):
-    """Images with these squares set to a value."""
+def square_of(x, top, left, size):
+    """Images with these squares set to 0."""
     out = x.clone()
     for image, i, j in zip(out, top, left):
-        image[:, i : i + size, j : j + size] = value
+        image[:, i : i + size, j : j + size] = 0
     return out
 
 
-@hole.mistake("the square never begins at the last row or column where it still fits. Where does randint end?")
-def off_by_one(x, size=12):
-    height, width = x.shape[-2:]
-    return square_of(x, torch.randint(height - size, (len(x),)), torch.randint(width - size, (len(x),)), size)
-
-
-@hole.mistake("some squares hang over the edge, and lose a part there.")
-def over_the_edge(x, size=12):
-    height, width = x.shape[-2:]
-    return square_of(x, torch.randint(height, (len(x),)), torch.randint(width, (len(x),)), size)
-
-
-@hole.mistake("the square never gets as far right as it fits: an image need not be as wide as it is high.")
-def left_from_the_height(x, size=12):
-    n = x.shape[2] - size + 1
-    return square_of(x, torch.randint(n, (len(x),)), torch.randint(n, (len(x),)), size)
-
-
-@hole.mistake("positions at the edge are half as likely as the others. Is something rounded?")
-def rounds(x, size=12):
-    top, left = ((torch.rand(len(x)) * (side - size)).round().long() for side in x.shape[-2:])
-    return square_of(x, top, left, size)
+hole.add_mistakes(
+    lambda positions: lambda x, size=12: square_of(x, *positions(x, size), size),
+    off_by_one=(
+        "the square never begins at the last row or column where it still fits. Where does randint end?",
+        lambda x, size: positions_in(x, size + 1),
+    ),
+    over_the_edge=("some squares hang over the edge, and lose a part there.", lambda x, size: positions_in(x, 1)),
+    left_from_the_height=(
+        "the square never gets as far right as it fits: an image need not be as wide as it is high.",
+        lambda x, size: torch.randint(x.shape[2] - size + 1, (2, len(x))),
+    ),
+    rounds=(
+        "positions at the edge are half as likely as the others. Is something rounded?",
+        lambda x, size: [(torch.rand(len(x)) * (side - size)).round().long() for side in x.shape[2:]],
+    ),
+    same_position=(
+        "all images of a batch lose the same square. Sample a position for each.",
+        lambda x, size: [place[:1].expand(len(x)) for place in positions_in(x, size)],
+    ),
+    pythons_random=(
+        "torch.manual_seed does not repeat it: sample the positions with torch.",
+        lambda x, size: [[random.randint(0, side - size) for _ in x] for side in x.shape[2:]],
+    ),
+)
 
 
 @hole.mistake("rows and columns are not sampled independently: top and left are two samples.")
@@ -263,37 +246,14 @@ def one_sample_for_both(x, size=12):
     return square_of(x, top, left, size)
 
 
-@hole.mistake("all images of a batch lose the same square. Sample a position for each.")
-def same_position(x, size=12):
-    return square_of(x, *(place[:1].expand(len(x)) for place in positions_in(x, size)), size)
-
-
-@hole.mistake("each channel loses a square at another position: it is one for all channels of an image.")
-def each_channel_for_itself(x, size=12):
-    return torch.cat([square_of(channel, *positions_in(x, size), size) for channel in x.split(1, dim=1)], dim=1)
-
-
 @hole.mistake("the square is kept and all else goes black: the other way round.")
 def the_rest(x, size=12):
-    return x * (square_of(x, *positions_in(x, size), size) == 0)
+    return x - corruption.knock_out(x, size)
 
 
-@hole.mistake("an odd size comes out a pixel too small: does half a size go each way?")
-def half_a_size_each_way(x, size=12):
-    return corruption.knock_out(x, 2 * (size // 2))
-
-
-@hole.mistake(
-    "the square has another size than the one that is given, and does not fit into small images. Is size used?"
-)
+@hole.mistake("the square has another size than given, and does not fit into small images. Is size used?")
 def ignores_the_size(x, size=12):
     return square_of(x, *positions_in(x, 12), 12)
-
-
-@hole.mistake("torch.manual_seed does not repeat it: sample the positions with torch.")
-def pythons_random(x, size=12):
-    top, left = ([random.randint(0, side - size) for _ in x] for side in x.shape[-2:])
-    return square_of(x, top, left, size)
 
 
 # 2.3 psnr
@@ -330,72 +290,47 @@ def _(answer):
         require_same(float(result), metrics.psnr(x_hat, x), f"{what} the PSNR")
 
 
-@decibels.mistake("better images have fewer decibels. Mind the sign.")
-def wrong_sign(x_hat, x):
-    return 10 * torch.tensor(metrics.mse(x_hat, x)).log10().item()
-
-
-@decibels.mistake("it has the natural logarithm; take the one to base 10.")
-def ten_natural_logarithms(x_hat, x):
-    return -10 * torch.tensor(metrics.mse(x_hat, x)).log().item()
-
-
-@decibels.mistake("it is twice as much as asked: the factor 20 belongs to the root of the squared error.")
-def twenty(x_hat, x):
-    return -20 * torch.tensor(metrics.mse(x_hat, x)).log10().item()
-
-
-@decibels.mistake("that is in bel; a bel is ten decibels.")
-def bel(x_hat, x):
-    return -torch.tensor(metrics.mse(x_hat, x)).log10().item()
-
-
-@decibels.mistake("pixels run to 1 here, not to 255.")
-def peak_of_bytes(x_hat, x):
-    return 10 * (255**2 / (x_hat - x).square().mean()).log10().item()
-
-
-@decibels.mistake("it compares with the brightest pixel of x; pixels run to 1, always.")
-def peak_of_x(x_hat, x):
-    return 10 * (x.max() ** 2 / (x_hat - x).square().mean()).log10().item()
-
-
-@decibels.mistake("it compares with the range of pixels in x; pixels run to 1, always.")
-def range_of_x(x_hat, x):
-    return 10 * ((x.max() - x.min()) ** 2 / (x_hat - x).square().mean()).log10().item()
-
-
-@decibels.mistake("squared errors are summed over the pixels; take their mean.")
-def error_of_an_image(x_hat, x):
-    return -10 * squared_error(x_hat, x).mean().log10().item()
-
-
-@decibels.mistake("it averages the decibels of single images. Average the errors first.")
-def averaged_over_images(x_hat, x):
-    return -10 * (x_hat - x).square().flatten(1).mean(1).log10().mean().item()
-
-
-@decibels.mistake(
-    "equal images have infinitely many decibels: add nothing to the error, and name no number of your own."
+decibels.add_mistakes(
+    lambda of_error: lambda x_hat, x: float(of_error(torch.tensor(metrics.mse(x_hat, x)), x)),
+    wrong_sign=("better images have fewer decibels. Mind the sign.", lambda mse, x: 10 * mse.log10()),
+    natural_logarithm=("it has the natural logarithm; take the one to base 10.", lambda mse, x: -10 * mse.log()),
+    twenty=(
+        "it is twice as much as asked: the factor 20 belongs to the root of the squared error.",
+        lambda mse, x: -20 * mse.log10(),
+    ),
+    bel=("that is in bel; a bel is ten decibels.", lambda mse, x: -mse.log10()),
+    peak_of_bytes=("pixels run to 1 here, not to 255.", lambda mse, x: 10 * (255**2 / mse).log10()),
+    peak_of_x=(
+        "it compares with the brightest pixel of x; pixels run to 1, always.",
+        lambda mse, x: 10 * (x.max() ** 2 / mse).log10(),
+    ),
+    range_of_x=(
+        "it compares with the range of pixels in x; pixels run to 1, always.",
+        lambda mse, x: 10 * ((x.max() - x.min()) ** 2 / mse).log10(),
+    ),
+    error_of_an_image=(
+        "squared errors are summed over the pixels; take their mean.",
+        lambda mse, x: -10 * (mse * x[0].numel()).log10(),
+    ),
+    small_number_added=(
+        "equal images have infinitely many decibels: add nothing to the error, and name no number of your own.",
+        lambda mse, x: -10 * (mse + 1e-10).log10(),
+    ),
+    logarithm_of_0=(
+        "two equal images stop it: their error is 0, and math.log10 does not take 0.",
+        lambda mse, x: -10 * math.log10(mse),
+    ),
 )
-def small_number_added(x_hat, x):
-    return -10 * math.log10(metrics.mse(x_hat, x) + 1e-10)
-
-
-@decibels.mistake("two equal images stop it: their error is 0, and math.log10 does not take 0.")
-def logarithm_of_0(x_hat, x):
-    return -10 * math.log10(metrics.mse(x_hat, x))
-
-
-@decibels.mistake("pixels of x_hat beyond [0, 1] are clipped first; they are errors, too.")
-def clips_first(x_hat, x):
-    return metrics.psnr(x_hat.clamp(0, 1), x)
-
-
-@decibels.mistake("it returns one number for each image; one for all of them is wanted.")
-def one_for_each_image(x_hat, x):
-    return -10 * (x_hat - x).square().flatten(1).mean(1).log10()
-
+decibels.add_mistakes(
+    averaged_over_images=(
+        "it averages the decibels of single images. Average the errors first.",
+        lambda x_hat, x: -10 * (x_hat - x).square().flatten(1).mean(dim=1).log10().mean().item(),
+    ),
+    clips_first=(
+        "pixels of x_hat beyond [0, 1] are clipped first; they are errors, too.",
+        lambda x_hat, x: metrics.psnr(x_hat.clamp(0, 1), x),
+    ),
+)
 
 # 2.4 linear_denoiser
 
@@ -429,20 +364,50 @@ def _(answer):
             require_same(value, wanted, f"the {name} {on}", rtol=1e-3, atol=1e-3)
 
 
-def least_squares(x_noisy, x_clean):
-    """The weight of the best linear map without an intercept."""
-    return torch.linalg.lstsq(x_noisy.flatten(1), x_clean.flatten(1)).solution
+def through_the_means(weight_of):
+    """An answer to 2.4 from a formula for the weight, of centred inputs and targets. The bias puts the means back."""
+
+    def answer(x_noisy, x_clean):
+        a, b = x_noisy.flatten(1), x_clean.flatten(1)
+        weight = weight_of(a - a.mean(0), b - b.mean(0))
+        return weight, b.mean(0) - a.mean(0) @ weight
+
+    return answer
+
+
+linear.add_mistakes(
+    through_the_means,
+    every_pixel_for_itself=(
+        "it estimates every pixel from itself alone. The best estimate uses all pixels.",
+        lambda a, b: ((a * b).sum(0) / a.square().sum(0)).diag(),
+    ),
+    covariance_alone=(
+        "it is the covariance of noisy and clean pixels. That of the noisy ones with each other is left out.",
+        lambda a, b: a.T @ b / len(a),
+    ),
+    ridge=(
+        "it shrinks the weights, as ridge regression does. Is something added to AᵀA?",
+        lambda a, b: torch.linalg.solve(a.T @ a + torch.eye(a.shape[1], device=a.device), a.T @ b),
+    ),
+)
+linear.add_mistakes(
+    swapped=("it predicts the noisy images from the clean ones.", lambda x, y: models.linear_denoiser(y, x)),
+    bias_is_the_mean=(
+        "the weight is right; the bias is not. What should the mean input give?",
+        lambda x, y: (models.linear_denoiser(x, y)[0], y.flatten(1).mean(0)),
+    ),
+)
 
 
 @linear.mistake("the bias is 0, but the best line does not pass through the origin.")
 def no_intercept(x_noisy, x_clean):
-    weight = least_squares(x_noisy, x_clean)
+    weight = torch.linalg.lstsq(x_noisy.flatten(1), x_clean.flatten(1)).solution
     return weight, torch.zeros_like(weight[0])
 
 
 @linear.mistake("the weight is that of a fit through the origin. Centre before you fit.")
 def intercept_afterwards(x_noisy, x_clean):
-    weight = least_squares(x_noisy, x_clean)
+    weight, _ = no_intercept(x_noisy, x_clean)
     return weight, (x_clean.flatten(1) - x_noisy.flatten(1) @ weight).mean(0)
 
 
@@ -452,49 +417,10 @@ def transposed(x_noisy, x_clean):
     return weight.T, bias
 
 
-@linear.mistake("it predicts the noisy images from the clean ones.")
-def swapped(x_noisy, x_clean):
-    return models.linear_denoiser(x_clean, x_noisy)
-
-
-@linear.mistake("the weight is right; the bias is not. What should the mean input give?")
-def bias_is_the_mean(x_noisy, x_clean):
-    return models.linear_denoiser(x_noisy, x_clean)[0], x_clean.flatten(1).mean(0)
-
-
-@linear.mistake("it gives the noisy images back as they are: the weight is the identity.")
-def noisy_as_the_target(x_noisy, x_clean):
-    return models.linear_denoiser(x_noisy, x_noisy)
-
-
-@linear.mistake("it estimates every pixel from itself alone. The best estimate uses all pixels.")
-def every_pixel_for_itself(x_noisy, x_clean):
-    a, b = x_noisy.flatten(1), x_clean.flatten(1)
-    a, b, mean_in, mean_out = a - a.mean(0), b - b.mean(0), a.mean(0), b.mean(0)
-    slope = (a * b).sum(0) / a.square().sum(0)
-    return slope.diag(), mean_out - slope * mean_in
-
-
 @linear.mistake("one mean is subtracted from all pixels. Each pixel has a mean of its own, over the images.")
 def one_mean_for_all_pixels(x_noisy, x_clean):
-    a, b = x_noisy.flatten(1), x_clean.flatten(1)
-    weight = torch.linalg.lstsq(a - a.mean(), b - b.mean()).solution
-    return weight, b.mean() - a.mean() * weight.sum(0)
-
-
-@linear.mistake("it is the covariance of noisy and clean pixels. That of the noisy ones with each other is left out.")
-def covariance_alone(x_noisy, x_clean):
-    a, b = x_noisy.flatten(1), x_clean.flatten(1)
-    weight = (a - a.mean(0)).T @ (b - b.mean(0)) / len(a)
-    return weight, b.mean(0) - a.mean(0) @ weight
-
-
-@linear.mistake("it shrinks the weights, as ridge regression does. Is something added to AᵀA?")
-def ridge(x_noisy, x_clean):
-    a, b = x_noisy.flatten(1), x_clean.flatten(1)
-    centred = a - a.mean(0)
-    weight = torch.linalg.solve(centred.T @ centred + torch.eye(a.shape[1], device=a.device), centred.T @ b)
-    return weight, b.mean(0) - a.mean(0) @ weight
+    weight, _ = no_intercept(x_noisy - x_noisy.mean(), x_clean - x_clean.mean())
+    return weight, x_clean.mean() - x_noisy.mean() * weight.sum(0)
 
 
 @linear.mistake("it fails where a pixel is black in all clean images. Is something divided by its standard deviation?")
@@ -576,55 +502,50 @@ def the_bug_itself(denoise, x_clean, corrupt):
     return squared_error(x_hat, x).mean()
 
 
-@loss.mistake("for one loss the images are corrupted twice, and not in the same way.")
-def corrupts_twice(denoise, x_clean, corrupt):
-    return squared_error(denoise(corrupt(x_clean)), corrupt(x_clean)).mean()
-
-
-@loss.mistake("the corruption that is given has no part in the loss: corrupt is never called.")
-def ignores_corrupt(denoise, x_clean, corrupt):
-    return squared_error(denoise(x_clean), x_clean).mean()
-
-
-@loss.mistake("the model is shown the clean images.")
-def the_other_way_round(denoise, x_clean, corrupt):
-    return squared_error(denoise(x_clean), corrupt(x_clean)).mean()
-
-
-@loss.mistake("the loss is hundreds of times too small: it is averaged over the pixels as well as over the images.")
-def averages_over_pixels(denoise, x_clean, corrupt):
-    return F.mse_loss(denoise(corrupt(x_clean)), x_clean)
-
-
-@loss.mistake("the loss grows with the batch: the images are added up, not averaged.")
-def sums_the_batch(denoise, x_clean, corrupt):
-    return squared_error(denoise(corrupt(x_clean)), x_clean).sum()
-
-
-@loss.mistake("it is a loss for each image; the mean over the batch is wanted.")
-def keeps_the_batch(denoise, x_clean, corrupt):
-    return squared_error(denoise(corrupt(x_clean)), x_clean)
-
-
-@loss.mistake("a pixel that is twice as wrong costs only twice as much.")
-def absolute(denoise, x_clean, corrupt):
-    return (denoise(corrupt(x_clean)) - x_clean).abs().sum() / len(x_clean)
+loss.add_mistakes(
+    corrupts_twice=(
+        "for one loss the images are corrupted twice, and not in the same way.",
+        lambda denoise, x, corrupt: squared_error(denoise(corrupt(x)), corrupt(x)).mean(),
+    ),
+    ignores_corrupt=(
+        "the corruption that is given has no part in the loss: corrupt is never called.",
+        lambda denoise, x, corrupt: squared_error(denoise(x), x).mean(),
+    ),
+    the_other_way_round=(
+        "the model is shown the clean images.",
+        lambda denoise, x, corrupt: squared_error(denoise(x), corrupt(x)).mean(),
+    ),
+)
+loss.add_mistakes(
+    lambda of_output: lambda denoise, x_clean, corrupt: of_output(denoise(corrupt(x_clean)), x_clean),
+    averages_over_pixels=(
+        "the loss is hundreds of times too small: it is averaged over the pixels as well as over the images.",
+        F.mse_loss,
+    ),
+    sums_the_batch=(
+        "the loss grows with the batch: the images are added up, not averaged.",
+        lambda x_hat, x: squared_error(x_hat, x).sum(),
+    ),
+    keeps_the_batch=("it is a loss for each image; the mean over the batch is wanted.", squared_error),
+    absolute=(
+        "a pixel that is twice as wrong costs only twice as much.",
+        lambda x_hat, x: (x_hat - x).abs().sum() / len(x),
+    ),
+    clips_the_output=(
+        "pixels that the model puts beyond [0, 1] cost too little, and it is never told to bring them back.",
+        lambda x_hat, x: squared_error(x_hat.clamp(0, 1), x).mean(),
+    ),
+    detached=(
+        "no gradient reaches the model: it could not learn from this loss.",
+        lambda x_hat, x: squared_error(x_hat.detach(), x).mean(),
+    ),
+)
 
 
 @loss.mistake("a model that returns clean images has a loss: it would have to return the noise.")
 def predicts_the_noise(denoise, x_clean, corrupt):
     x = corrupt(x_clean)
     return squared_error(denoise(x), x - x_clean).mean()
-
-
-@loss.mistake("pixels that the model puts beyond [0, 1] cost too little, and it is never told to bring them back.")
-def clips_the_output(denoise, x_clean, corrupt):
-    return squared_error(denoise(corrupt(x_clean)).clamp(0, 1), x_clean).mean()
-
-
-@loss.mistake("no gradient reaches the model: it could not learn from this loss.")
-def detached(denoise, x_clean, corrupt):
-    return squared_error(denoise(corrupt(x_clean)).detach(), x_clean).mean()
 
 
 # 2.6 linear or autoencoder?

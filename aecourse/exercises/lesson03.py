@@ -73,61 +73,31 @@ def _(answer):
 
 down.add_mistakes(
     of_size,
-    it_counts_steps=(
+    counts_steps=(
         "it counts steps; the first position of the kernel is a pixel, too.",
         lambda n, k, s, p, o: (n + 2 * p - k) // s,
     ),
-    the_kernel_hangs=(
+    kernel_over_the_edge=(
         "the kernel hangs over the edge; the whole of it has to fit.",
         lambda n, k, s, p, o: (n + 2 * p) // s + 1,
     ),
-    kernel_and_padding=(
-        "kernel and padding change the size as well.",
-        lambda n, k, s, p, o: n // s,
-    ),
-    it_is_right=(
-        "it is right for one kernel size only.",
-        lambda n, k, s, p, o: (n + 2 * p - 3) // s + 1,
-    ),
-    padding_is_counted=(
-        "padding is counted on one side; it is added on both.",
-        lambda n, k, s, p, o: (n + p - k) // s + 1,
-    ),
-    padding_is_left=(
-        "padding is left out.",
-        lambda n, k, s, p, o: (n - k) // s + 1,
-    ),
-    the_stride_is=(
-        "the stride is left out: not every position is visited.",
-        lambda n, k, s, p, o: n + 2 * p - k + 1,
-    ),
-    with_a_stride=(
+    size_by_stride=("kernel and padding change the size as well.", lambda n, k, s, p, o: n // s),
+    one_kernel_size=("it is right for one kernel size only.", lambda n, k, s, p, o: (n + 2 * p - 3) // s + 1),
+    pads_one_side=("padding is counted on one side; it is added on both.", lambda n, k, s, p, o: (n + p - k) // s + 1),
+    no_padding=("padding is left out.", lambda n, k, s, p, o: (n - k) // s + 1),
+    no_stride=("the stride is left out: not every position is visited.", lambda n, k, s, p, o: n + 2 * p - k + 1),
+    one_before_division=(
         "with a stride above 1 the first position gets lost.",
         lambda n, k, s, p, o: (n + 2 * p - k + 1) // s,
     ),
-    a_last_step=(
-        "a last step that does not fit is counted.",
-        lambda n, k, s, p, o: math.ceil((n + 2 * p - k) / s) + 1,
-    ),
-    does_it_round=(
-        "does it round to the nearest? What does not fit is left out.",
-        lambda n, k, s, p, o: round((n + 2 * p - k) / s) + 1,
-    ),
-    padding_is_added=(
+    rounds_up=("a last step that does not fit is counted.", lambda n, k, s, p, o: math.ceil((n + 2 * p - k) / s) + 1),
+    padding_after_division=(
         "padding is added after the division by the stride.",
         lambda n, k, s, p, o: (n - k) // s + 2 * p + 1,
     ),
-    a_size_is=(
+    never_rounds=(
         "a size is a whole number. What of a last step that does not fit?",
         lambda n, k, s, p, o: (n + 2 * p - k) / s + 1,
-    ),
-    a_stride_of=(
-        "a stride of 2 does not always halve the size, rounded down.",
-        lambda n, k, s, p, o: n // 2 if s == 2 else (n + 2 * p - k) // s + 1,
-    ),
-    a_padding_above=(
-        "a padding above 1 counts as if it were 1.",
-        lambda n, k, s, p, o: (n + 2 * bool(p) - k) // s + 1,
     ),
 )
 
@@ -147,70 +117,42 @@ up = Exercise(
 @up.check
 def _(answer):
     simple = (1, 3, 2), (4, 3), (4, 3, 2), (4, 3, 2, 1), (7, 3, 2, 1, 1), (14, 3, 2, 1, 1)
-    others = [(size, 5, 3, 1, 2) for size in range(2, 20)] + [
-        (9, 6, 4, 2, 3),
-        (5, 3, 2, 2),
-        (11, 2, 2),
-        (8, 7, 3, 2),
-        (90, 11, 5),
-    ]
-    require_whole_numbers(answer, models.transposed_output_size, sizes(*simple, *others))
+    others = (9, 6, 4, 2, 3), (5, 3, 2, 2), (11, 2, 2), (8, 7, 3, 2), (90, 11, 5)
+    cases = sizes(*simple, *((size, 5, 3, 1, 2) for size in range(2, 20)), *others)
+    require_whole_numbers(answer, models.transposed_output_size, cases)
 
 
 up.add_mistakes(
     of_size,
-    that_is_a=(
+    size_of_a_convolution=(
         "that is a convolution's size; this layer makes images larger.",
         lambda n, k, s, p, o: (n + 2 * p - k) // s + 1 + o,
     ),
-    between_the_stamps=(
+    one_step_too_many=(
         "between the stamps there is one step less than there are stamps.",
         lambda n, k, s, p, o: n * s + k - 2 * p + o,
     ),
-    the_kernel_is=(
+    no_kernel=(
         "the kernel is left out: even one pixel stamps a whole one.",
         lambda n, k, s, p, o: (n - 1) * s - 2 * p + o + 1,
     ),
-    size_times_stride=(
-        "size times stride is right for some kernels and paddings only.",
-        lambda n, k, s, p, o: n * s,
-    ),
-    it_lays_the=(
-        "it lays the stamps side by side; they may overlap.",
-        lambda n, k, s, p, o: n * k - 2 * p + o,
-    ),
-    the_stride_is_left=(
-        "the stride is left out.",
-        lambda n, k, s, p, o: n - 1 + k - 2 * p + o,
-    ),
-    padding_is_cut=(
+    size_times_stride=("size times stride is right for some kernels and paddings only.", lambda n, k, s, p, o: n * s),
+    stamps_side_by_side=("it lays the stamps side by side; they may overlap.", lambda n, k, s, p, o: n * k - 2 * p + o),
+    no_stride=("the stride is left out.", lambda n, k, s, p, o: n - 1 + k - 2 * p + o),
+    cuts_one_side=(
         "padding is cut off on one side; it is cut off on both.",
         lambda n, k, s, p, o: (n - 1) * s + k - p + o,
     ),
-    padding_makes_it=(
+    padding_added=(
         "padding makes it larger; here it cuts pixels off.",
         lambda n, k, s, p, o: (n - 1) * s + k + 2 * p + o,
     ),
-    padding_is_left_out=(
-        "padding is left out.",
-        lambda n, k, s, p, o: (n - 1) * s + k + o,
-    ),
-    outputpadding_is_added=(
+    no_padding=("padding is left out.", lambda n, k, s, p, o: (n - 1) * s + k + o),
+    output_padding_twice=(
         "output_padding is added on one side only, not on both.",
         lambda n, k, s, p, o: (n - 1) * s + k - 2 * p + 2 * o,
     ),
-    outputpadding_is_left=(
-        "output_padding is left out.",
-        lambda n, k, s, p, o: (n - 1) * s + k - 2 * p,
-    ),
-    outputpadding_is_subtracted=(
-        "output_padding is subtracted; it leaves more pixels.",
-        lambda n, k, s, p, o: (n - 1) * s + k - 2 * p - o,
-    ),
-    an_outputpadding_above=(
-        "an output_padding above 1 counts as if it were 1.",
-        lambda n, k, s, p, o: (n - 1) * s + k - 2 * p + bool(o),
-    ),
+    no_output_padding=("output_padding is left out.", lambda n, k, s, p, o: (n - 1) * s + k - 2 * p),
 )
 
 # 3.3 receptive_field
@@ -243,55 +185,36 @@ def step_of(layers, combine):
 
 
 field.add_mistakes(
-    the_field_begins=(
-        "the field begins with one pixel, which sees itself.",
-        lambda x: f(x) - 1,
-    ),
-    it_counts_one=(
+    starts_at_zero=("the field begins with one pixel, which sees itself.", lambda x: f(x) - 1),
+    half_the_kernel=(
         "it counts one side of the kernel; it reaches to both.",
         lambda x: f([((k + 1) // 2, s) for k, s in x]),
     ),
-    it_is_the=(
-        "it is the same number for all layers.",
-        lambda x: 15,
-    ),
-    a_layers_own=(
+    same_for_all=("it is the same number for all layers.", lambda x: 15),
+    own_stride_counts=(
         "a layer's own stride widens its field; only the strides before it do.",
         lambda x: f([half for k, s in x for half in ((1, s), (k, 1))]),
     ),
-    each_layer_adds=(
+    whole_kernels_added=(
         "each layer adds its whole kernel; one pixel of it was seen before.",
         lambda x: f([(k + 1, s) for k, s in x]) - 1,
     ),
-    the_kernels_are=(
+    product_of_kernels=(
         "the kernels are multiplied; each layer adds pixels at the edge.",
         lambda x: math.prod(k for k, _ in x),
     ),
-    the_strides_are=(
+    sum_of_strides=(
         "the strides are added up. How far apart are neighbours after two of them?",
         lambda x: step_of(x, sum),
     ),
-    the_list_begins=(
-        "the list begins at the input; it is read from the other end.",
-        lambda x: f(x[::-1]),
-    ),
-    the_strides_are_left=(
-        "the strides are left out.",
-        lambda x: step_of(x, lambda strides: 1),
-    ),
-    only_the_last=(
+    last_layer_first=("the list begins at the input; it is read from the other end.", lambda x: f(x[::-1])),
+    no_strides=("the strides are left out.", lambda x: step_of(x, lambda strides: 1)),
+    last_stride_only=(
         "only the last stride before a layer counts; all of them should.",
         lambda x: step_of(x, lambda strides: strides[-1]),
     ),
-    an_even_kernel=(
-        "an even kernel comes out one too large.",
-        lambda x: f([(k // 2 * 2 + 1, s) for k, s in x]),
-    ),
-    every_stride_counts=(
-        "every stride counts as if it were 2.",
-        lambda x: f([(k, min(s, 2)) for k, s in x]),
-    ),
-    the_list_of=(
+    even_kernels_odd=("an even kernel comes out one too large.", lambda x: f([(k // 2 * 2 + 1, s) for k, s in x])),
+    empties_the_list=(
         "the list of layers is empty afterwards; whoever gave it needs it.",
         lambda x: f([x.pop(0) for _ in list(x)]),
     ),
@@ -401,96 +324,48 @@ def ended_by(last):
 
 
 encoder.add_mistakes(
-    the_third_convolution=(
-        "the third convolution is missing.",
-        lambda d=32: to_code(steps((1, 32, 64)), d, 64 * 7 * 7),
-    ),
-    the_kernels_are_44=(
-        "the kernels are 4×4; the table has 3×3.",
-        lambda d=32: to_code(steps(kernel=4), d, 128 * 3 * 3),
-    ),
-    the_kernels_are_55=(
-        "the kernels are 5×5; the table has 3×3.",
-        lambda d=32: to_code(steps(kernel=5, padding=2), d),
-    ),
-    the_number_of=(
+    two_convolutions=("the third convolution is missing.", lambda d=32: to_code(steps((1, 32, 64)), d, 64 * 7 * 7)),
+    kernels_of_4=("the kernels are 4×4; the table has 3×3.", lambda d=32: to_code(steps(kernel=4), d, 128 * 3 * 3)),
+    channels_fall=(
         "the number of channels falls; it should rise.",
         lambda d=32: to_code(steps((1, 128, 64, 32)), d, 32 * 4 * 4),
     ),
-    conv2d_takes_the=(
+    channels_swapped=(
         "Conv2d takes the channels that come in first.",
         lambda d=32: to_code([nn.Conv2d(32, 1, 3), *steps()[1:]], d),
     ),
-    without_padding_the=(
-        "without padding the maps become too small.",
-        lambda d=32: to_code(steps(padding=0), d, 128 * 2 * 2),
-    ),
-    the_linear_layer=(
-        "the linear layer gets another shape than its own. Which?",
-        lambda d=32: ended_by(nn.Linear(2048, d)),
-    ),
-    the_linear_layer_works=(
+    no_padding=("without padding the maps become too small.", lambda d=32: to_code(steps(padding=0), d, 128 * 2 * 2)),
+    no_flatten=("the linear layer gets another shape than its own. Which?", lambda d=32: ended_by(nn.Linear(2048, d))),
+    linear_on_rows=(
         "the linear layer works on rows of maps: flatten them first.",
         lambda d=32: ended_by(nn.Linear(4, d)),
     ),
-    averaging_the_last=(
+    averages_maps=(
         "averaging the last maps loses where something was.",
         lambda d=32: to_code([ended_by(nn.AvgPool2d(4))], d, 128),
     ),
-    it_returns_feature=(
-        "it returns feature maps; a linear layer has to make the code.",
-        lambda d=32: nn.Sequential(*steps()),
-    ),
-    latentdim_is_ignored=(
-        "latent_dim is ignored.",
-        lambda d=32: models.convolutional_encoder(32),
-    ),
-    there_is_no=(
-        "there is no batch norm in it.",
-        lambda d=32: to_code(steps(order=(0, 2)), d),
-    ),
-    batch_norm_is=(
+    no_linear=("it returns feature maps; a linear layer has to make the code.", lambda d=32: nn.Sequential(*steps())),
+    ignores_latent_dim=("latent_dim is ignored.", lambda d=32: models.convolutional_encoder(32)),
+    no_batch_norm=("there is no batch norm in it.", lambda d=32: to_code(steps(order=(0, 2)), d)),
+    no_first_norm=(
         "batch norm is missing after the first convolution.",
         lambda d=32: to_code(steps()[:1] + steps()[2:], d),
     ),
-    batch_norm_comes=(
-        "batch norm comes before each convolution; it should follow it.",
-        lambda d=32: to_code([nn.BatchNorm2d(1), *steps(order=(0, 2, 1))[:-1]], d),
-    ),
-    relu_comes_before=(
-        "ReLU comes before batch norm; it should follow it.",
-        lambda d=32: to_code(steps(order=(0, 2, 1)), d),
-    ),
-    there_is_no_relu=(
-        "there is no ReLU in it.",
-        lambda d=32: to_code(steps(order=(0, 1)), d),
-    ),
-    the_relu_after=(
-        "the ReLU after the last batch norm is missing.",
-        lambda d=32: to_code(steps()[:-1], d),
-    ),
-    the_code_is=(
-        "the code is never negative: nothing should follow the linear layer.",
-        followed_by(nn.ReLU()),
-    ),
-    the_code_stays=(
-        "the code stays within -1 and 1: nothing should follow the linear layer.",
-        followed_by(nn.Tanh()),
-    ),
-    it_makes_maps=(
+    relu_first=("ReLU comes before batch norm; it should follow it.", lambda d=32: to_code(steps(order=(0, 2, 1)), d)),
+    no_relu=("there is no ReLU in it.", lambda d=32: to_code(steps(order=(0, 1)), d)),
+    no_last_relu=("the ReLU after the last batch norm is missing.", lambda d=32: to_code(steps()[:-1], d)),
+    relu_on_code=("the code is never negative: nothing should follow the linear layer.", followed_by(nn.ReLU())),
+    tanh_on_code=("the code stays within -1 and 1: nothing should follow the linear layer.", followed_by(nn.Tanh())),
+    pools_maps=(
         "it makes maps smaller by pooling; the strides should be 2.",
         lambda d=32: to_code(
             [layer for i in (1, 4, 7) for layer in (*steps(stride=1)[i - 1 : i + 2], nn.MaxPool2d(2, ceil_mode=True))],
             d,
         ),
     ),
-    in_evaluation_mode=(
+    no_running_averages=(
         "in evaluation mode batch norm still goes by the batch.",
         lambda d=32: to_code(steps(averages=False), d),
-    ),
-    there_is_a=(
-        "there is a dropout in it, which the table does not have.",
-        lambda d=32: to_code([ended_by(nn.Dropout(0.2))], d),
     ),
 )
 
@@ -616,47 +491,38 @@ def with_modes(is_set, model, images, batch_size):
 
 error = metrics.reconstruction_error
 measure.add_mistakes(
-    the_model_stays=(
+    copy_as_it_is=(
         "the model stays as it was, but the error depends on the images that share a batch.",
         lambda m, x, n=100: with_modes(lambda part: False, m, x, n),
     ),
-    the_models_own=(
+    own_mode_only=(
         "the model's own mode is right, and yet the error depends on the images that share a batch.",
         lambda m, x, n=100: with_modes(lambda part: isinstance(part, Moody), m, x, n),
     ),
-    it_no_longer=(
+    batch_norm_only=(
         "it no longer matters which images share a batch, but the error differs from call to call.",
         lambda m, x, n=100: with_modes(lambda part: isinstance(part, nn.BatchNorm2d), m, x, n),
     ),
-    what_the_model=(
+    layers_only=(
         "what the model does outside its layers still differs from call to call.",
         lambda m, x, n=100: with_modes(lambda part: not isinstance(part, Moody), m, x, n),
     ),
-    within_a_model=(
+    trusts_the_models_mode=(
         "within a model in evaluation mode, a part in training mode still makes the error random.",
         lambda m, x, n=100: (error if m.training else the_bug_itself)(m, x, n),
     ),
-    the_last_smaller=(
-        "the last, smaller batch is left out.",
-        lambda m, x, n=100: error(m, x[: len(x) // n * n], n),
-    ),
-    it_is_an=(
+    drops_last_batch=("the last, smaller batch is left out.", lambda m, x, n=100: error(m, x[: len(x) // n * n], n)),
+    error_per_image=(
         "it is an error per image, 784 times as large as that per pixel.",
         lambda m, x, n=100: error(m, x, n) * 784,
     ),
-    it_is_the_sum=(
-        "it is the sum over all pixels of all images.",
-        lambda m, x, n=100: error(m, x, n) * x.numel(),
-    ),
-    it_is_an_error=(
+    sum_of_all=("it is the sum over all pixels of all images.", lambda m, x, n=100: error(m, x, n) * x.numel()),
+    one_per_image=(
         "it is an error for each image; average them.",
         lambda m, x, n=100: torch.tensor([error(m, i[None]) for i in x]),
     ),
-    a_root_is=(
-        "a root is taken of the mean squared error.",
-        lambda m, x, n=100: error(m, x, n) ** 0.5,
-    ),
-    the_error_is=(
+    root_of_error=("a root is taken of the mean squared error.", lambda m, x, n=100: error(m, x, n) ** 0.5),
+    ignores_batch_size=(
         "the error is right, but the batches have another size than asked for.",
         lambda m, x, n=100: error(m, x),
     ),

@@ -1,7 +1,5 @@
 """Answers to the exercises of lesson 2."""
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,15 +31,6 @@ def noise_image_by_image(x, sigma):
     return torch.stack([image + s * torch.randn_like(image) for image, s in zip(x, sigma)]).clamp(0, 1)
 
 
-@right("2.1")
-def on_a_copy(x, sigma):
-    x = x.clone()
-    x += torch.empty_like(x).normal_() * sigma
-    x[x < 0] = 0
-    x[x > 1] = 1
-    return x
-
-
 @wrong("2.1", "shared_within_an_image")
 def stripes(x, sigma):
     return (x + sigma * torch.randn_like(x[:, :, :1])).clamp(0, 1)
@@ -66,16 +55,6 @@ not_asked("2.2", "knock_out moves the random state")  # it samples
 @right("2.2")
 def loop_over_images(x, size=12):
     return square_of(x, *positions_in(x, size), size)
-
-
-@right("2.2")
-def one_by_one(x, size=12):
-    mask = torch.ones_like(x)
-    for i in range(x.shape[0]):
-        top = torch.randint(0, x.shape[2] - size + 1, (1,)).item()
-        left = torch.randint(0, x.shape[3] - size + 1, (1,)).item()
-        mask[i, :, top : top + size, left : left + size] = 0
-    return x * mask
 
 
 @right("2.2")
@@ -120,12 +99,6 @@ def with_torchmetrics(x_hat, x):
     return float(peak_signal_noise_ratio(x_hat, x, data_range=1.0))
 
 
-@right("2.3")
-def with_a_special_case(x_hat, x):
-    total = sum(((a - b) ** 2).sum().item() for a, b in zip(x_hat, x))
-    return math.inf if total == 0 else 10 * math.log10(x.numel() / total)
-
-
 @wrong("2.3")
 def stays_a_tensor(x_hat, x):
     return -10 * (x_hat - x).square().mean().log10()
@@ -152,25 +125,9 @@ def with_sklearn(x_noisy, x_clean, model=LinearRegression):
 
 
 @right("2.4")
-def with_covariances_and_einsum(x_noisy, x_clean):
-    a, b = x_noisy.reshape(len(x_noisy), -1), x_clean.reshape(len(x_clean), -1)
-    centred = a - a.mean(0, keepdim=True)
-    covariance = torch.einsum("ni,nj->ij", centred, centred) / len(a)
-    weight = torch.inverse(covariance) @ (torch.einsum("ni,nj->ij", centred, b) / len(a))
-    return [weight, (b - a @ weight).mean(0)]
-
-
-@right("2.4")
 def with_the_pseudoinverse(x_noisy, x_clean):
     solution = torch.linalg.pinv(rows_with_ones(x_noisy).double()) @ x_clean.flatten(1).double()
     return solution[:-1].float(), solution[-1].float()
-
-
-@right("2.4")
-def pixel_by_pixel(x_noisy, x_clean):
-    rows = rows_with_ones(x_noisy)
-    columns = torch.stack([torch.linalg.solve(rows.T @ rows, rows.T @ y) for y in x_clean.flatten(1).T], dim=1)
-    return columns[:-1], columns[-1]
 
 
 @wrong("2.4", "no_intercept")
@@ -220,14 +177,6 @@ def noise_of_its_own(denoise, x_clean, corrupt):
 @wrong("2.5", "the_other_way_round")
 def corrupts_the_output(denoise, x_clean, corrupt):
     return losses.squared_error(corrupt(denoise(x_clean)), x_clean).mean()
-
-
-@wrong("2.5")
-def in_evaluation_mode(denoise, x_clean, corrupt):
-    was = getattr(denoise, "training", False)
-    x_hat = denoise.eval()(corrupt(x_clean))
-    denoise.train(was)
-    return losses.squared_error(x_hat, x_clean).mean()
 
 
 # 2.6 linear or autoencoder?

@@ -38,14 +38,6 @@ def looks_at_a_layer(size, kernel, stride=1, padding=0):
     return nn.Conv2d(1, 1, kernel, stride=stride, padding=padding)(torch.zeros(1, 1, size, size)).shape[-1]
 
 
-@right("3.1")
-def slides_in_a_loop(size, kernel, stride=1, padding=0):
-    position, positions = -padding, 0
-    while position + kernel <= size + padding:
-        position, positions = position + stride, positions + 1
-    return positions
-
-
 @wrong("3.1")
 def other_names(size, kernel, step=1, pad=0):
     return models.conv_output_size(size, kernel, step, pad)
@@ -64,14 +56,6 @@ def last_stamp_ends(size, kernel, stride=1, padding=0, output_padding=0):
 def looks_at_a_transposed_layer(size, kernel, stride=1, padding=0, output_padding=0):
     layer = nn.ConvTranspose2d(1, 1, kernel, stride, padding, output_padding)
     return layer(torch.zeros(1, 1, size, size)).shape[3]
-
-
-@right("3.2")
-def stamps_in_a_loop(size, kernel, stride=1, padding=0, output_padding=0):
-    end = 0
-    for stamp in range(size):
-        end = stamp * stride + kernel
-    return end - 2 * padding + output_padding
 
 
 @right("3.2")
@@ -105,61 +89,12 @@ def first_layer_first(layers):
     return seen
 
 
-@right("3.3")
-def by_recursion(layers):
-    if not layers:
-        return 1
-    *before, (kernel, _) = layers
-    return by_recursion(before) + (kernel - 1) * math.prod(stride for _, stride in before)
-
-
-@right("3.3")
-def by_gradient(layers):
-    x = torch.zeros(1, 1, 201, requires_grad=True)
-    y = x
-    for kernel, stride in layers:
-        y = F.conv1d(y, torch.ones(1, 1, kernel), stride=stride)
-    y[0, 0, y.shape[-1] // 2].backward()
-    return x.grad.count_nonzero().item()
-
-
-@right("3.3")
-def by_gradient_of_layers(layers):
-    net = nn.Sequential(*(nn.Conv2d(1, 1, kernel, stride) for kernel, stride in layers)).double()
-    x = torch.rand(1, 1, 64, 64, dtype=torch.double, requires_grad=True)
-    net(x)[0, 0, 0, 0].backward()
-    return int((x.grad != 0).any(dim=2).sum())
-
-
 # 3.4 convolutional_encoder
 
 
 @right("3.4")
 def nested(latent_dim=32):
     return nn.Sequential(nn.Sequential(*steps()), nn.Flatten(), nn.Linear(128 * 4 * 4, latent_dim))
-
-
-@right("3.4")
-def no_bias_before_batch_norm(latent_dim=32):
-    layers = [nn.Conv2d(*layer.weight.shape[1::-1], 3, 2, 1, bias=False) if hasattr(layer, "stride") else layer
-              for layer in steps()]  # fmt: skip
-    return to_code(layers, latent_dim)
-
-
-@right("3.4")
-class DeclaredBackwards(nn.Module):
-    def __init__(self, latent_dim=32):
-        super().__init__()
-        self.linear = nn.Linear(128 * 4 * 4, latent_dim)
-        self.norm3, self.norm2, self.norm1 = nn.BatchNorm2d(128), nn.BatchNorm2d(64), nn.BatchNorm2d(32)
-        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, 2, 1), nn.Conv2d(32, 64, 3, 2, 1, bias=False)
-        self.conv3 = nn.Conv2d(64, 128, 3, 2, 1)
-
-    def forward(self, x):
-        x = F.relu(self.norm1(self.conv1(x)))
-        x = F.relu(self.norm2(self.conv2(x)))
-        x = torch.clamp(self.norm3(self.conv3(x)), min=0)
-        return self.linear(x.reshape(len(x), -1))
 
 
 @right("3.4")
@@ -174,12 +109,6 @@ class ListsOfModules(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms):
             x = norm(convolution(x)).relu()
         return self.code(x.view(-1, 2048))
-
-
-@wrong("3.4")
-def lazily(latent_dim=32):
-    layers = [layer for c in (32, 64, 128) for layer in (nn.LazyConv2d(c, 3, 2, 1), nn.LazyBatchNorm2d(), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(latent_dim))
 
 
 @right("3.4")
@@ -205,47 +134,13 @@ class Functional(nn.Module):
 
 
 @wrong("3.4")
-class ScaleDetached(Functional):
-    def forward(self, x):
-        scale, self.scale = self.scale, nn.ParameterList(p.detach().requires_grad_(False) for p in self.scale)
-        code = super().forward(x)
-        self.scale = scale
-        return code
-
-
-@wrong("3.4")
 def list_of_layers(latent_dim=32):
     return [*steps(), nn.Flatten(), nn.Linear(2048, latent_dim)]
 
 
 @wrong("3.4")
-class PlainList(nn.Module):
-    def __init__(self, latent_dim=32):
-        super().__init__()
-        self.layers = list_of_layers(latent_dim)
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
-@wrong("3.4")
-class Detached(ListsOfModules):
-    def forward(self, x):
-        return super().forward(x.detach())
-
-
-@wrong("3.4")
 def another_activation(latent_dim=32):
     return to_code([nn.ReLU6() if isinstance(layer, nn.ReLU) else layer for layer in steps()], latent_dim)
-
-
-@wrong("3.4")
-def batch_norm_that_learns_nothing(latent_dim=32):
-    layers = steps()
-    layers[4] = nn.BatchNorm2d(64, affine=False)
-    return to_code(layers, latent_dim)
 
 
 @wrong("3.4")
@@ -267,37 +162,10 @@ def with_evaluate(model, images, batch_size=100):
 
 
 @right("3.5")
-@torch.inference_mode()
-def as_a_tensor(model, images, batch_size=100):
-    modes = {part: part.training for part in model.modules()}
-    model.train(False)
-    total = torch.zeros(())
-    for start in range(0, len(images), batch_size):
-        x = to_float(images[start : start + batch_size])
-        total += F.mse_loss(model(x), x, reduction="sum")
-    for part in modes:
-        part.training = modes[part]
-    return total / images.numel()
-
-
-@right("3.5")
 def on_a_copy_with_gradients(model, images, batch_size=100):
     twin = copy.deepcopy(model).eval()
     errors = [squared_error(twin(to_float(batch)), to_float(batch)) for batch in images.split(batch_size)]
     return torch.cat(errors).mean().item() / 784
-
-
-@right("3.5")
-def with_a_loader(model, images, batch_size=100):
-    training_parts, total = [part for part in model.modules() if part.training], 0.0
-    model.eval()
-    with torch.no_grad():
-        for batch in torch.utils.data.DataLoader(images, batch_size):
-            x = batch.float() / 255
-            total += ((model(x) - x) ** 2).mean().item() * len(x)
-    for part in training_parts:
-        part.training = True
-    return total / len(images)
 
 
 @wrong("3.5", "never_set_back")
