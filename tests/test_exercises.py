@@ -146,12 +146,13 @@ def test_a_renamed_answer_is_told_and_the_lesson_still_finds_its_function(capsys
 
 
 def test_an_answer_may_call_itself(monkeypatch):
-    def count_parameters(model):
-        own = sum(p.numel() for p in model.parameters(recurse=False) if p.requires_grad)
-        return own + sum(globals()["count_parameters"](child) for child in model.children())
+    def squared_error(x_hat, x):
+        if len(x) == 1:
+            return losses.squared_error(x_hat, x)
+        return torch.cat([globals()["squared_error"](x_hat[i : i + 1], x[i : i + 1]) for i in range(len(x))])
 
-    assert exercise("1.3")(count_parameters) is count_parameters
-    assert "count_parameters" not in globals(), "bound for the check alone; def binds it afterwards"
+    assert exercise("1.1")(squared_error) is squared_error
+    assert "squared_error" not in globals(), "bound for the check alone; def binds it afterwards"
 
 
 @pytest.mark.parametrize("end", [SystemExit, RecursionError, KeyError])
