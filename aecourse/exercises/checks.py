@@ -272,17 +272,15 @@ def require_any_device(function, *inputs):
     The inputs are moved to the device "meta", which holds shapes and no numbers. An answer that has to look at
     numbers ends there, and is not refused.
     """
+    message = "it makes a tensor on the CPU, wherever its inputs are: on a GPU it would stop."
     with torch.random.fork_rng(devices=[]):
         try:
             result = function(*(x.to("meta") if torch.is_tensor(x) else x for x in inputs))
         except Exception as error:
             stranger = re.search("not on the expected device|same device|but got", str(error)) and "meta" in str(error)
-            require(not stranger, "it makes a tensor on the CPU, wherever its inputs are: on a GPU it would stop.")
+            require(not stranger, message)
             return
-    for x in _tensors_in(result):
-        require(
-            x.device.type == "meta", "it makes a tensor on the CPU, wherever its inputs are: on a GPU it would stop."
-        )
+    require(all(x.device.type == "meta" for x in _tensors_in(result)), message)
 
 
 def computed(x):
