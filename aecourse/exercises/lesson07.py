@@ -114,6 +114,7 @@ def _(answer):
         require_same_gradients(result, right, {"z": z}, f"with a codebook that needs no gradient, {what}")
         with torch.no_grad():
             require_same(call(answer, z, quantized), right, f"within no_grad, {what}")
+        require_same(call(answer, z.detach(), quantized.detach()), right, f"of tensors without gradients, {what}")
 
 
 @through.given(

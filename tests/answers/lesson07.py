@@ -136,3 +136,8 @@ wrong("7.6")(lambda: ("less", "nothing"))
 def views_what_need_not_be_contiguous(z, quantized):
     pairs = (quantized, z.detach()), (z, quantized.detach())
     return [(a.view(len(z), -1) - b.view(len(z), -1)).square().sum(1) for a, b in pairs]
+
+
+@wrong("7.2")
+def quantises_only_where_gradients_flow(z, quantized):
+    return models.straight_through(z, quantized) if z.requires_grad else z
