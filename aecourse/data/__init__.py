@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from aecourse.data.pixels import require_images, to_float  # noqa: F401
+
 DIGITS = tuple("0123456789")
 CLASSES = {
     "mnist": DIGITS,
@@ -73,11 +75,6 @@ class Dataset:
         return to_float(self.test[torch.stack(first)])
 
 
-def to_float(images):
-    """uint8 pixels 0 to 255 → float32 pixels in [0, 1]. Whatever is not uint8 stays as it is."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
-
-
 def load(name):
     """Load a dataset into memory.
 
@@ -113,7 +110,7 @@ def load(name):
 
 def data_folder():
     """Where downloaded datasets are kept: data/ of a clone of the course, else a cache in the home folder."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return root / "data" if (root / "pyproject.toml").is_file() else Path.home() / ".cache" / "aecourse"
 
 

@@ -1,0 +1,35 @@
+"""The one convention for images: uint8, or floats in [0, 1]. Whatever takes images asks here."""
+
+import torch
+
+
+def require_images(images, what="images"):
+    """Refuse whatever is not a tensor of pixels: uint8 from 0 to 255, or floats in [0, 1].
+
+    what: what the message calls them.
+    Raises ValueError for NumPy arrays, other dtypes, and pixels out of range or not finite.
+    """
+    if not torch.is_tensor(images):
+        kind = type(images)
+        known = "a NumPy array; torch.from_numpy makes a tensor of it" if kind.__module__ == "numpy" else kind.__name__
+        raise ValueError(f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; got {known}.")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise ValueError(f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; got {images.dtype}.")
+    if images.numel():
+        low, high = images.detach().aminmax()
+        if not (low >= 0 and high <= 1):  # nan fails, too
+            raise ValueError(
+                f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; these floats run from {low:.4g} to "
+                f"{high:.4g}. Divide 0 to 255 by 255; clip a linear model's output with .clamp(0, 1)."
+            )
+
+
+def to_float(images, what="images"):
+    """Images as floats: uint8 0 to 255 is divided by 255, floats in [0, 1] stay as they are.
+
+    what: what the message calls them. Raises ValueError for anything else, as require_images.
+    """
+    require_images(images, what)
+    return images.float() / 255 if images.dtype == torch.uint8 else images
