@@ -2,6 +2,8 @@
 
 import torch
 
+ROUNDING = 1e-6  # what resizing may add to 1
+
 
 def require_images(images, what="images"):
     """Refuse whatever is not a tensor of pixels: uint8 from 0 to 255, or floats in [0, 1].
@@ -19,10 +21,11 @@ def require_images(images, what="images"):
         raise ValueError(f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; got {images.dtype}.")
     if images.numel():
         low, high = images.detach().aminmax()
-        if not (low >= 0 and high <= 1):  # nan fails, too
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # nan fails, too
+            found = "some of these are nan" if low.isnan() else f"these run from {low:.4g} to {high:.4g}"
             raise ValueError(
-                f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; these floats run from {low:.4g} to "
-                f"{high:.4g}. Divide 0 to 255 by 255; clip a linear model's output with .clamp(0, 1)."
+                f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; {found}. "
+                f"Divide 0 to 255 by 255; clip a linear model's output with .clamp(0, 1)."
             )
 
 
