@@ -10,3 +10,19 @@ metrics    how good is it, in one set of units
 plots      every picture the lessons draw
 exercises  the @exercise decorator, hints, solutions and progress
 """
+
+import sys
+from importlib.util import find_spec
+
+_missing = [name for name in ("torch", "matplotlib", "seaborn", "sklearn", "tqdm", "filelock") if not find_spec(name)]
+if _missing:
+    raise ModuleNotFoundError(
+        f"This runs on {sys.executable}, which has no {', no '.join(_missing)}. Start the notebook with "
+        "`python3 course.py lab`, or choose the kernel of the course's .venv (Python: .venv), or install what is "
+        "missing into this Python: pip install -r requirements.txt",
+        name=_missing[0],
+    )
+
+for _stream in (sys.stdout, sys.stderr):  # a console without ● or ✗ (cp1252, ASCII) shows ? in their place
+    if getattr(_stream, "errors", None) == "strict" and hasattr(_stream, "reconfigure"):
+        _stream.reconfigure(errors="replace")

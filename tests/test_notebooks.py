@@ -40,8 +40,14 @@ def offline(tmp_path):
     return variables | {"PYTHONUTF8": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
-def setup_source():
-    return nbformat.read(LESSONS[0], as_version=4).cells[1].source
+SETUP = nbformat.read(LESSONS[0], as_version=4).cells[1].source
+PACKAGES = re.compile(r'"git\+https://[^"]*", "torchmetrics", "lightning-utilities"')  # what it installs
+
+
+def python(code, folder, environment, executable=sys.executable):
+    """Run code in another Python and return what it did and printed."""
+    run = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "encoding": "utf-8"}
+    return subprocess.run([executable, "-c", code], **run)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -52,10 +58,14 @@ def test_nothing_is_wrong_with_a_lesson(path):
     assert notebooks.problems(path) == []
 
 
-def test_setup_cell_is_the_same_everywhere():
+def test_setup_cell_is_the_same_everywhere_short_and_collapsed():
+    assert len([line for line in SETUP.splitlines() if line.strip()]) <= 10
+    start = nbformat.read(LESSONS[0], as_version=4).cells[2].source
     for path in LESSONS:
-        cell = nbformat.read(path, as_version=4).cells[1]
-        assert cell.id == "setup" and cell.source == setup_source()
+        setup, after = nbformat.read(path, as_version=4).cells[1:3]
+        assert (setup.id, setup.source) == ("setup", SETUP) and (after.id, after.source) == ("start", start)
+        assert setup.metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab, JupyterLab
+        assert SETUP.startswith("# @title Setup")
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -101,20 +111,26 @@ def test_a_solved_lesson_runs_offline_from_another_folder(path, tmp_path, offlin
     assert done.returncode == 0, done.stderr[-3000:]
     cells = notebooks.code_cells(nbformat.read(tmp_path / "lessons" / "done.ipynb", as_version=4))
     printed = {cell.id: "".join(output.get("text", "") for output in cell.outputs) for cell in cells}
-    assert "*** NOT MNIST" in printed["setup"]
+    assert "*** NOT MNIST" in printed["start"]
     tasks = [cell.id for cell in cells if notebooks.EXERCISE.search(cell.source)]
     assert tasks and all(printed[cell].startswith("●") for cell in tasks)
     assert f"{len(tasks)} of {len(tasks)} exercises right" in printed[cells[-1].id]
 
 
-@pytest.mark.parametrize("folder", ["", "notebooks", "tests"])
+@pytest.mark.parametrize("folder", ["", "notebooks", "tests/answers"])
 def test_setup_finds_the_clone_from_within_it(folder, offline):
-    code = f"{setup_source()}\nimport aecourse\nprint(aecourse.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / folder, env=offline, capture_output=True, text=True, encoding="utf-8"
-    )
+    done = python(f"{SETUP}\nprint(aecourse.__file__)", ROOT / folder, offline)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.splitlines()[-1]) == ROOT / "aecourse" / "__init__.py"
+
+
+def test_setup_says_which_python_lacks_torch(tmp_path, offline):
+    """A notebook in the clone, opened with another Python than the course's."""
+    venv.create(tmp_path / "bare")
+    bare = tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = python(SETUP, ROOT / "notebooks", offline, bare)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0 and str(bare) in last and "no torch" in last and "course.py lab" in last, done.stderr
 
 
 def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(tmp_path, offline):
@@ -129,26 +145,21 @@ def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(t
     (wheel,) = (tmp_path / "wheels").glob("aecourse-*.whl")
 
     venv.create(tmp_path / "colab", with_pip=True)
-    python = tmp_path / "colab" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    uninstall = [python, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"]  # older than torch wants
+    colab = tmp_path / "colab" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    uninstall = [colab, "-m", "pip", "--quiet", "uninstall", "--yes", "setuptools"]  # older than torch wants
     subprocess.run(uninstall, check=True, env=offline)
     here = [folder for folder in sys.path if folder.endswith("site-packages")]
-    ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    ask = [colab, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
     (packages / "torch-is-there.pth").write_text("\n".join(here))  # everything that this environment has
     (tmp_path / "empty").mkdir()
 
+    setup, replaced = PACKAGES.subn(repr(str(wheel)) + ', "torchmetrics", "lightning-utilities"', SETUP)
+    assert replaced == 1
     versions = "import numpy, torch; print(numpy.__version__, torch.__version__, numpy.__file__, torch.__file__)"
-    report = f"import aecourse; print(aecourse.__file__); {versions}"
-    run = {
-        "cwd": tmp_path / "empty",
-        "env": offline | {"AECOURSE_SOURCE": str(wheel)},
-        "capture_output": True,
-        "text": True,
-    }
-    before = subprocess.run([python, "-c", versions], **run)
+    before = python(versions, tmp_path / "empty", offline, colab)
     for attempt in ("first", "again"):
-        done = subprocess.run([python, "-c", f"{setup_source()}\n{report}"], encoding="utf-8", **run)
+        done = python(f"{setup}\nprint(aecourse.__file__); {versions}", tmp_path / "empty", offline, colab)
         assert done.returncode == 0, done.stderr
         *_, file, after = done.stdout.splitlines()
         assert Path(file) == packages / "aecourse" / "__init__.py", attempt
@@ -156,11 +167,9 @@ def test_setup_installs_a_wheel_where_there_is_no_clone_and_leaves_torch_alone(t
 
 
 def test_setup_that_cannot_install_says_so(tmp_path, offline):
-    environment = offline | {"AECOURSE_SOURCE": str(tmp_path / "no-such.whl")}
-    done = subprocess.run(
-        [sys.executable, "-c", setup_source()], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = python(PACKAGES.sub('"./no-such.whl"', SETUP), tmp_path, offline)
     assert done.returncode != 0 and "aecourse was not found and could not be installed" in done.stderr
+    assert "placeholder" in done.stderr
 
 
 # The checker itself, on small notebooks with one thing wrong in each

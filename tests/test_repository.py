@@ -44,7 +44,7 @@ def test_the_published_address_is_one():
         notebook = nbformat.read(lesson, as_version=4)
         badge = f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{lesson.name}"
         assert badge in notebook.cells[0].source
-        assert f'"git+{address}"' in notebook.cells[1].source
+        assert f'"git+{address}", "torchmetrics"' in notebook.cells[1].source
     files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *LESSONS, *(ROOT / "aecourse").rglob("*.py")]
     for file in files:
         for found in re.findall(r"github(?:\.com)?/([\w.-]+/aecourse)\b", file.read_text(encoding="utf-8")):
