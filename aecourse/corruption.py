@@ -1,4 +1,4 @@
-"""What is done to images before a denoiser sees them (lesson 2)."""
+"""Corruptions of images, for denoising (lesson 2)."""
 
 import torch
 
@@ -14,9 +14,9 @@ def add_noise(x, sigma):
 
 
 def knock_out(x, size=12):
-    """Set a square of size×size pixels to 0, at a random place of its own in each image.
+    """Set a square of size×size pixels to 0, at a random position of its own in each image.
 
-    x: (batch, channels, height, width). The square lies within the image, every place equally likely.
+    x: (batch, channels, height, width). The square lies within the image, every position equally likely.
     Returns the shape of x, on its device. Positions are sampled with torch, anew in every call.
     """
     height, width = x.shape[-2:]

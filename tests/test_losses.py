@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from aecourse.losses import binary_cross_entropy, gaussian_kl
+from aecourse.losses import bernoulli_nll, gaussian_kl
 
 
 def test_kl_is_that_of_torch():
@@ -46,7 +46,7 @@ def test_gradient_of_the_kl_pulls_to_the_standard_normal():
 def test_cross_entropy_is_the_likelihood_of_black_and_white_pixels():
     logits, x = 3 * torch.randn(5, 1, 6, 4), torch.randint(2, (5, 1, 6, 4)).float()
     expected = -Bernoulli(logits=logits).log_prob(x).sum(dim=(1, 2, 3))
-    nats = binary_cross_entropy(logits, x)
+    nats = bernoulli_nll(logits, x)
     assert nats.shape == (5,)
     torch.testing.assert_close(nats, expected)
 
@@ -55,8 +55,8 @@ def test_cross_entropy_of_grey_pixels_by_hand():
     logits, x = torch.randn(3, 1, 5, 5, dtype=torch.double), torch.rand(3, 1, 5, 5, dtype=torch.double)
     p = logits.sigmoid()
     expected = -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(dim=1)
-    torch.testing.assert_close(binary_cross_entropy(logits, x), expected)
-    assert binary_cross_entropy(torch.zeros(1, 1, 28, 28), torch.rand(1, 1, 28, 28)).item() == pytest.approx(
+    torch.testing.assert_close(bernoulli_nll(logits, x), expected)
+    assert bernoulli_nll(torch.zeros(1, 1, 28, 28), torch.rand(1, 1, 28, 28)).item() == pytest.approx(
         784 * math.log(2), rel=1e-5
     ), "logits of 0 know nothing: one bit a pixel, whatever the image"
 
@@ -65,18 +65,18 @@ def test_the_least_cross_entropy_is_the_entropy_of_the_pixels():
     x = 0.01 + 0.98 * torch.rand(4, 1, 5, 5, dtype=torch.double)
     entropy = Bernoulli(x).entropy().flatten(1).sum(dim=1)
     best = x.logit().requires_grad_()
-    floor = binary_cross_entropy(best, x)
+    floor = bernoulli_nll(best, x)
     torch.testing.assert_close(floor, entropy)
     (gradient,) = torch.autograd.grad(floor.sum(), best)
     assert gradient.abs().max() < 1e-9
     for shift in (-0.5, 0.01, 2):
-        assert (binary_cross_entropy(best + shift, x) > floor).all()
-    assert binary_cross_entropy(torch.full((1, 1, 5, 5), 40.0), torch.ones(1, 1, 5, 5)).item() < 1e-6
+        assert (bernoulli_nll(best + shift, x) > floor).all()
+    assert bernoulli_nll(torch.full((1, 1, 5, 5), 40.0), torch.ones(1, 1, 5, 5)).item() < 1e-6
 
 
 def test_cross_entropy_of_extreme_logits_is_finite():
     logits = torch.full((2, 1, 1, 1), 1000.0, requires_grad=True)
-    nats = binary_cross_entropy(logits, torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+    nats = bernoulli_nll(logits, torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
     assert nats.tolist() == [1000, 0]
     (gradient,) = torch.autograd.grad(nats.sum(), logits)
     assert gradient.flatten().tolist() == [1, 0]
@@ -84,4 +84,4 @@ def test_cross_entropy_of_extreme_logits_is_finite():
 
 def test_cross_entropy_does_not_broadcast():
     with pytest.raises(ValueError, match="size"):
-        binary_cross_entropy(torch.zeros(3, 1, 28, 28), torch.zeros(1, 1, 28, 28))
+        bernoulli_nll(torch.zeros(3, 1, 28, 28), torch.zeros(1, 1, 28, 28))

@@ -360,7 +360,7 @@ def test_parameters_of_the_vaes():
 def test_a_trained_vae_beats_the_mean_image_in_nats(digits):
     x, train = data.to_float(digits.test), data.to_float(digits.train)
     mean = train.mean(dim=0, keepdim=True).clamp(1e-4, 1 - 1e-4)
-    mean_nats = losses.binary_cross_entropy(mean.logit().expand_as(x), x).mean().item()
+    mean_nats = losses.bernoulli_nll(mean.logit().expand_as(x), x).mean().item()
     model = DenseVAE(8)
     fit(model, digits.train, epochs=15, device="cpu", progress=False)
     terms = evaluate(model, digits.test)

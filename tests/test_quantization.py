@@ -15,7 +15,7 @@ from aecourse.losses import quantization_losses, squared_error
 from aecourse.models import (
     VQVAE,
     LinearAutoencoder,
-    MovingAverageQuantizer,
+    EMAQuantizer,
     VectorQuantizer,
     count_parameters,
     nearest_code,
@@ -23,15 +23,15 @@ from aecourse.models import (
 )
 from aecourse.training import evaluate, fit, in_batches
 
-QUANTIZERS = [VectorQuantizer, MovingAverageQuantizer]
+QUANTIZERS = [VectorQuantizer, EMAQuantizer]
 
 
 def started(quantizer):
     """The quantiser with a codebook far from zero, in place of the one that the first batch would give it."""
     with torch.no_grad():
         quantizer.codebook.copy_(torch.randn_like(quantizer.codebook))
-        quantizer.started.fill_(True)
-        if isinstance(quantizer, MovingAverageQuantizer):
+        quantizer.initialized.fill_(True)
+        if isinstance(quantizer, EMAQuantizer):
             quantizer.sums.copy_(quantizer.codebook)
     return quantizer
 
@@ -150,15 +150,15 @@ def test_the_codebook_starts_at_distinct_vectors_of_the_first_batch(quantizer_cl
     z = torch.randn(8, 4, 5, 5)
     z[:, :, 1:] = 0.5  # four of five places are the same: the black of a digit
     quantizer, vectors = quantizer_class(30, 4), flat(z)
-    quantizer.start(vectors)
+    quantizer.init_codebook(vectors)
     codebook = quantizer.codebook.detach()
     assert len(codebook.unique(dim=0)) == 30
     assert (codebook[:, None] == vectors).all(dim=2).any(dim=1).all(), "and all of them are the batch's"
-    assert quantizer.started
+    assert quantizer.initialized
     orders = set()
     for seed in range(3):
         torch.manual_seed(seed)
-        quantizer.start(vectors)
+        quantizer.init_codebook(vectors)
         orders.add(str(quantizer.codebook.tolist()))
     assert len(orders) == 3, "drawn at random"
 
@@ -167,11 +167,11 @@ def test_the_codebook_starts_at_distinct_vectors_of_the_first_batch(quantizer_cl
 def test_of_fewer_vectors_than_codes_all_are_taken(quantizer_class):
     vectors = torch.randn(5, 4)
     quantizer = quantizer_class(12, 4)
-    quantizer.start(vectors.repeat(10, 1))
+    quantizer.init_codebook(vectors.repeat(10, 1))
     assert torch.equal(quantizer.codebook.detach().unique(dim=0), vectors.unique(dim=0))
     taken = torch.cdist(quantizer.codebook.detach(), vectors).argmin(dim=1).bincount()
     assert sorted(taken.tolist()) == [2, 2, 2, 3, 3], "twelve places for five vectors"
-    quantizer.start(vectors[:1])
+    quantizer.init_codebook(vectors[:1])
     assert torch.equal(quantizer.codebook.detach(), vectors[:1].expand(12, 4))
 
 
@@ -180,9 +180,9 @@ def test_it_starts_once_and_only_in_training(quantizer_class):
     quantizer, z = quantizer_class(6, 4), torch.randn(5, 4, 3, 3)
     before = state(quantizer)
     quantizer.eval()(z)
-    assert same(before, state(quantizer)) and not quantizer.started
+    assert same(before, state(quantizer)) and not quantizer.initialized
     quantizer.train()(z)
-    assert quantizer.started and quantizer(z)[2].mean() < 0.9 * squared_error(z, torch.zeros_like(z)).mean()
+    assert quantizer.initialized and quantizer(z)[2].mean() < 0.9 * squared_error(z, torch.zeros_like(z)).mean()
     starts = []
     quantizer.start = starts.append
     quantizer(z + 100)
@@ -243,7 +243,7 @@ def test_gradient_descent_on_the_codebook_loss_ends_at_the_means():
     quantizer = VectorQuantizer(2, 2)
     with torch.no_grad():
         quantizer.codebook.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
-        quantizer.started.fill_(True)
+        quantizer.initialized.fill_(True)
     optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.005)
     for _ in range(100):
         optimizer.zero_grad()
@@ -258,12 +258,12 @@ def test_gradient_descent_on_the_codebook_loss_ends_at_the_means():
 
 
 def test_a_training_step_moves_the_averages_by_hand():
-    quantizer = MovingAverageQuantizer(3, 2, decay=0.9, least=0).train()
+    quantizer = EMAQuantizer(3, 2, decay=0.9, threshold=0).train()
     start = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     with torch.no_grad():
         quantizer.codebook.copy_(start)
         quantizer.sums.copy_(start)
-        quantizer.started.fill_(True)
+        quantizer.initialized.fill_(True)
     z = torch.tensor([[1.0, 1.0], [2.0, 0.0], [9.0, 1.0], [0.0, 3.0]]).T.reshape(1, 2, 2, 2)
     quantized, codes, *_ = quantizer(z)
     assert codes.flatten().tolist() == [0, 0, 1, 0] and torch.allclose(flat(quantized), start[[0, 0, 1, 0]], atol=1e-6)
@@ -273,14 +273,14 @@ def test_a_training_step_moves_the_averages_by_hand():
 
 
 def test_every_vector_of_the_start_counts_as_one():
-    quantizer = MovingAverageQuantizer(6, 4)
+    quantizer = EMAQuantizer(6, 4)
     quantizer.counts.fill_(7.0)
-    quantizer.start(torch.randn(20, 4))
+    quantizer.init_codebook(torch.randn(20, 4))
     assert quantizer.counts.tolist() == 6 * [1] and torch.equal(quantizer.sums, quantizer.codebook)
 
 
 def test_the_same_batch_again_and_again_ends_at_the_mean_of_each_code():
-    quantizer = started(MovingAverageQuantizer(4, 3, decay=0.9, least=0)).train()
+    quantizer = started(EMAQuantizer(4, 3, decay=0.9, threshold=0)).train()
     vectors, codes = torch.randn(50, 3), torch.arange(50) % 4
     start, n = quantizer.codebook.clone(), codes.bincount().float()
     sums = torch.stack([vectors[codes == code].sum(dim=0) for code in range(4)])
@@ -297,7 +297,7 @@ def test_the_same_batch_again_and_again_ends_at_the_mean_of_each_code():
 
 def test_repeated_training_steps_end_at_a_fixed_point_of_k_means():
     z = torch.randn(6, 3, 7, 7)
-    quantizer = MovingAverageQuantizer(5, 3, decay=0.8).train()
+    quantizer = EMAQuantizer(5, 3, decay=0.8).train()
     for _ in range(300):
         quantizer(z)
     codes = quantizer.eval()(z)[1].flatten()
@@ -306,7 +306,7 @@ def test_repeated_training_steps_end_at_a_fixed_point_of_k_means():
 
 
 def test_no_gradient_reaches_a_moving_average():
-    quantizer, z = started(MovingAverageQuantizer(6, 4)).train(), torch.randn(5, 4, 3, 3, requires_grad=True)
+    quantizer, z = started(EMAQuantizer(6, 4)).train(), torch.randn(5, 4, 3, 3, requires_grad=True)
     before = quantizer.codebook.clone()
     quantized, codes, codebook, commitment = quantizer(z)
     assert count_parameters(quantizer) == 0 and not codebook.requires_grad
@@ -320,8 +320,8 @@ def test_no_gradient_reaches_a_moving_average():
 
 @pytest.mark.parametrize("least", [0.1, 1.0])
 def test_a_code_that_is_never_used_starts_anew_at_a_vector_of_the_batch(least):
-    quantizer = MovingAverageQuantizer(3, 2, decay=0.9, least=least).train()
-    quantizer.start(torch.tensor([[1000.0, 1000.0], [1000.0, -1000.0], [0.0, 0.0]]))
+    quantizer = EMAQuantizer(3, 2, decay=0.9, threshold=least).train()
+    quantizer.init_codebook(torch.tensor([[1000.0, 1000.0], [1000.0, -1000.0], [0.0, 0.0]]))
     lost = quantizer.codebook.norm(dim=1) > 100
     z = torch.randn(4, 2, 3, 3)
     quantizer(z)
@@ -340,11 +340,11 @@ def test_a_code_that_is_never_used_starts_anew_at_a_vector_of_the_batch(least):
 
 
 def test_codes_start_anew_each_at_another_vector():
-    quantizer, z = MovingAverageQuantizer(40, 2).train(), torch.randn(4, 2, 5, 5)
+    quantizer, z = EMAQuantizer(40, 2).train(), torch.randn(4, 2, 5, 5)
     runs = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        quantizer.start(1000 + torch.arange(80.0).view(40, 2))
+        quantizer.init_codebook(1000 + torch.arange(80.0).view(40, 2))
         quantizer(z)
         assert (quantizer.codebook.norm(dim=1) < 100).sum() >= 39, "all but the one that was nearest"
         assert len(quantizer.codebook.unique(dim=0)) > 20, "drawn from the hundred"
@@ -353,10 +353,10 @@ def test_codes_start_anew_each_at_another_vector():
 
 
 def test_codes_that_are_used_enough_do_not_start_anew():
-    quantizer = MovingAverageQuantizer(3, 2, least=1.0).train()
+    quantizer = EMAQuantizer(3, 2, threshold=1.0).train()
     vectors = 100 * torch.eye(3)[:, :2]
     for repeats in (1, 2, 10):  # one vector for each code is the least
-        quantizer.start(vectors)
+        quantizer.init_codebook(vectors)
         for _ in range(200):
             z = vectors.repeat(repeats, 1).T.reshape(1, 2, -1, 1)
             quantizer(z)
@@ -364,8 +364,8 @@ def test_codes_that_are_used_enough_do_not_start_anew():
 
 
 def test_a_dead_code_stays_dead_and_where_it_was_without_restarts():
-    quantizer = MovingAverageQuantizer(3, 2, least=0).train()
-    quantizer.start(torch.tensor([[1000.0, 0.0], [0.0, -3.0], [0.0, 0.5]]))
+    quantizer = EMAQuantizer(3, 2, threshold=0).train()
+    quantizer.init_codebook(torch.tensor([[1000.0, 0.0], [0.0, -3.0], [0.0, 0.5]]))
     start = quantizer.codebook.clone()
     used = int((start == 0.5).any(dim=1).nonzero())
     dead = [code for code in range(3) if code != used]
@@ -379,7 +379,7 @@ def test_a_dead_code_stays_dead_and_where_it_was_without_restarts():
 
 
 def test_the_averages_hold_what_the_codebook_is():
-    quantizer = MovingAverageQuantizer(16, 4).train()
+    quantizer = EMAQuantizer(16, 4).train()
     for _ in range(30):
         quantizer(torch.randn(3, 4, 5, 5))
         torch.testing.assert_close(quantizer.codebook, quantizer.sums / quantizer.counts[:, None])
@@ -392,10 +392,10 @@ def test_state_goes_into_another_quantizer(quantizer_class):
     one, other = quantizer_class(6, 4).train(), quantizer_class(6, 4).train()
     for _ in range(3):
         one(torch.randn(5, 4, 3, 3))
-    names = {"codebook", "started"} | ({"counts", "sums"} if quantizer_class is MovingAverageQuantizer else set())
+    names = {"codebook", "initialized"} | ({"counts", "sums"} if quantizer_class is EMAQuantizer else set())
     assert set(one.state_dict()) == names
     other.load_state_dict(state(one))
-    assert other.started
+    assert other.initialized
     torch.manual_seed(1)
     z = torch.randn(5, 4, 3, 3)
     torch.manual_seed(2)
@@ -439,8 +439,8 @@ def test_beta_weighs_the_commitment(quantizer_class, beta):
 
 def test_what_a_vqvae_is_made_of():
     model = VQVAE()
-    assert isinstance(model.quantizer, MovingAverageQuantizer) and model.quantizer.codebook.shape == (128, 16)
-    assert model.beta == 0.25 and not model.quantizer.started
+    assert isinstance(model.quantizer, EMAQuantizer) and model.quantizer.codebook.shape == (128, 16)
+    assert model.beta == 0.25 and not model.quantizer.initialized
     encoder = [(1, 32, 4), (32, 64, 4), (64, 16, 1)]
     decoder = [(64, 16, 9), (64, 32, 16), (32, 1, 16)]
     biases, norms = 32 + 64 + 16 + 64 + 32 + 1, 2 * (32 + 64 + 64 + 32)
@@ -492,7 +492,7 @@ def test_training_moves_the_codebook_and_measuring_does_not(digits, quantizer_cl
     trained = state(model)
     quiet(model, digits.train[:64], epochs=1, batch_size=32)
     again = state(model)
-    assert not any(torch.equal(trained[name], again[name]) for name in trained if not name.endswith("started"))
+    assert not any(torch.equal(trained[name], again[name]) for name in trained if not name.endswith("initialized"))
     for mode in (True, False):
         model.train(mode)
         evaluate(model, digits.val)
@@ -587,7 +587,7 @@ def test_restarts_bring_more_codes_into_use(digits):
     used = []
     for least in (0, 1.0):
         torch.manual_seed(0)
-        model = VQVAE(MovingAverageQuantizer(least=least))
+        model = VQVAE(EMAQuantizer(threshold=least))
         quiet(model, digits.train, epochs=2, batch_size=32, lr=3e-3)
         used.append(len(in_batches(model.encode, digits.train).unique()))
     assert used[1] > used[0] + 10
@@ -695,8 +695,8 @@ def ours(their, quantizer):
     """Our quantiser with their codebook: it has stood for one vector each at the start, there as here."""
     with torch.no_grad():
         quantizer.codebook.copy_(their.codebook)
-        quantizer.started.fill_(True)
-        if isinstance(quantizer, MovingAverageQuantizer):
+        quantizer.initialized.fill_(True)
+        if isinstance(quantizer, EMAQuantizer):
             quantizer.sums.copy_(their.codebook)
     return quantizer.train()
 
@@ -726,7 +726,7 @@ def test_codes_losses_and_gradients_are_those_of_vector_quantize_pytorch():
 @pytest.mark.parametrize("decay", [0.99, 0.5])
 def test_moving_averages_are_those_of_vector_quantize_pytorch(decay):
     their = theirs(decay=decay, eps=0, commitment_weight=0.25)  # without the smoothing that they add to the counts
-    quantizer = ours(their, MovingAverageQuantizer(12, 4, decay=decay, least=0))
+    quantizer = ours(their, EMAQuantizer(12, 4, decay=decay, threshold=0))
     start = quantizer.codebook.clone()
     for _ in range(20):
         z = torch.randn(5, 4, 3, 6)
@@ -742,7 +742,7 @@ def test_moving_averages_are_those_of_vector_quantize_pytorch(decay):
 def test_their_smoothing_of_the_counts_makes_little_difference():
     eps, quantizer = 1e-5, None
     their = theirs(decay=0.9, eps=eps)
-    quantizer = ours(their, MovingAverageQuantizer(12, 4, decay=0.9, least=0))
+    quantizer = ours(their, EMAQuantizer(12, 4, decay=0.9, threshold=0))
     for _ in range(20):
         z = torch.randn(5, 4, 3, 6)
         assert torch.equal(quantizer(z)[1], their(z)[1])
@@ -753,7 +753,7 @@ def test_their_smoothing_of_the_counts_makes_little_difference():
 def test_restarts_are_those_of_vector_quantize_pytorch():
     # Which vector a code restarts at is drawn at random: here they are all the same.
     their = theirs(decay=0.9, eps=0, threshold_ema_dead_code=1)
-    quantizer = ours(their, MovingAverageQuantizer(12, 4, decay=0.9, least=1.0))
+    quantizer = ours(their, EMAQuantizer(12, 4, decay=0.9, threshold=1.0))
     for step in range(5):
         z = torch.full((2, 4, 3, 3), 0.1 * step)
         quantizer(z)
@@ -776,7 +776,7 @@ def test_beta_weighs_the_commitment_and_nothing_else():
 
 
 def test_a_dead_code_stays_finite_when_its_count_underflows():
-    quantizer = started(MovingAverageQuantizer(codes=4, dim=2, least=0))
+    quantizer = started(EMAQuantizer(num_codes=4, dim=2, threshold=0))
     quantizer.counts[3], quantizer.sums[3] = 0.0, torch.zeros(2)
     before = quantizer.codebook[3].clone()
     quantizer.update(torch.randn(5, 2), torch.tensor([0, 1, 1, 2, 0]))

@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Normal
 from torch.nn import functional as F
 
 from aecourse import corruption, latent, losses, metrics, models
-from aecourse.sprites import draw_sprites
+from aecourse.data import draw_sprites
 
 
 def test_noise_has_its_standard_deviation_before_it_is_clipped():
@@ -210,9 +210,9 @@ def test_what_a_prior_sees_and_samples():
 
 def test_first_statistics_keep_the_codebook_where_it_is():
     """One step from there leaves an unused code in place, and moves a used one towards its vectors."""
-    quantizer = models.MovingAverageQuantizer(codes=4, dim=2, least=0.0)
+    quantizer = models.EMAQuantizer(num_codes=4, dim=2, threshold=0.0)
     quantizer.codebook.normal_()
-    quantizer.first_statistics()
+    quantizer.init_statistics()
     before, batch = quantizer.codebook.clone(), torch.randn(4, 2)
     n = torch.tensor([0, 1, 3, 100])
     quantizer.update(batch.repeat_interleave(n, dim=0), torch.arange(4).repeat_interleave(n))

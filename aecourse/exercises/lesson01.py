@@ -110,10 +110,11 @@ dense = Exercise(
     "1.2",
     models.DenseAutoencoder,
     hints=(
-        "A linear layer wants (batch, features): flatten the images before the first one, from axis 1 on.",
-        "In encode and in decode alike, a ReLU follows the first and the second layer. The code itself stays free.",
-        "The last layer of decode gives 784 numbers of any size: sigmoid brings them to [0, 1], "
-        "view(-1, 1, 28, 28) makes images of them.",
+        "nn.Sequential takes layers one after the other. nn.Linear takes vectors, so the encoder begins with nn.Flatten().",
+        "A ReLU follows the first and the second linear layer of the encoder, and of the decoder. The latent code "
+        "itself passes no activation.",
+        "The decoder's last linear layer gives 784 numbers of any size: nn.Sigmoid() brings them into [0, 1], "
+        "nn.Unflatten(1, (1, 28, 28)) makes images of them.",
     ),
 )
 
@@ -123,7 +124,7 @@ def _(answer):
     model, right = (kind(latent_dim=5).to(default_device()) for kind in (answer, models.DenseAutoencoder))
     require(len(list(model.parameters())), "the model has no parameters: are its layers in a plain list?")
     layers = {(m.in_features, m.out_features): m for m in model.modules() if isinstance(m, nn.Linear)}
-    wanted = {(m.in_features, m.out_features): m for m in right.children()}
+    wanted = {(m.in_features, m.out_features): m for m in right.modules() if isinstance(m, nn.Linear)}
     listed = ", ".join(f"{a} → {b}" for a, b in layers)
     require(layers.keys() == wanted.keys(), f"for latent_dim=5 its linear layers are {listed or 'none'}.")
     yours, ours = models.count_parameters(model), models.count_parameters(right)
@@ -136,12 +137,12 @@ def _(answer):
     for n in (3, 1):
         x, device = torch.rand(n, 1, 28, 28, device=default_device()), default_device()
         z = call(model.encode, x)
-        require_tensor(z, (n, 5), f"the code of a batch of {n}, at latent_dim=5,", device=device)
-        require_same(z, right.encode(x), f"with the same weights, the code of a batch of {n}")
+        require_tensor(z, (n, 5), f"the latent code of a batch of {n}, at latent_dim=5,", device=device)
+        require_same(z, right.encode(x), f"with the same weights, the latent code of a batch of {n}")
         z = torch.randn(n, 5, device=device)
         x_hat = call(model.decode, z)
-        require_tensor(x_hat, (n, 1, 28, 28), f"what decode makes of {n} codes", device=device)
-        require_same(x_hat, right.decode(z), f"with the same weights, what decode makes of {n} codes")
+        require_tensor(x_hat, (n, 1, 28, 28), f"what decode makes of {n} latent codes", device=device)
+        require_same(x_hat, right.decode(z), f"with the same weights, what decode makes of {n} latent codes")
     x = torch.rand(3, 1, 28, 28, device=device)
     pairs = [[layers[size].weight for size in wanted], [layer.weight for layer in wanted.values()]]
     yours, ours = (dict(zip((f"the layer {a} → {b}" for a, b in wanted), weights)) for weights in pairs)
@@ -149,80 +150,78 @@ def _(answer):
     require_same_gradients(loss, right.loss(x)["loss"], yours, "the loss", ours)
 
 
-class GivenDense(models.DenseAutoencoder):
-    """The layers as the cell has them; encoded and decoded are the two right ways."""
+def changed(part, change):
+    """The right model, but for one part of it: change takes the list of its layers and gives another one."""
 
-    def encoded(self, x):
-        return models.DenseAutoencoder.encode(self, x)
+    class Changed(models.DenseAutoencoder):
+        def __init__(self, latent_dim=32):
+            super().__init__(latent_dim)
+            setattr(self, part, nn.Sequential(*change(list(getattr(self, part)))))
 
-    def decoded(self, z):
-        return models.DenseAutoencoder.decode(self, z)
+    return Changed
 
 
-@dense.mistake("the code passes a ReLU: no number of it is ever negative. Leave the last layer of the encoder free.")
-class ReluOnTheCode(GivenDense):
+def without(kind, which=slice(None)):
+    """Leave out layers of a kind: all of them, or the one at this index among them."""
+
+    def change(layers):
+        found = [layer for layer in layers if isinstance(layer, kind)][which]
+        return [layer for layer in layers if not any(layer is one for one in found)]
+
+    return change
+
+
+dense.add_mistakes(
+    lambda change: changed(*change),
+    ReluOnTheCode=(
+        "the latent code passes a ReLU, so that no dimension is ever negative. Leave the encoder's last layer free.",
+        ("encoder", lambda layers: [*layers, nn.ReLU()]),
+    ),
+    NoSigmoid=(
+        "pixels are not confined to [0, 1]: what comes after the last linear layer of the decoder?",
+        ("decoder", without(nn.Sigmoid)),
+    ),
+    LinearEncoder=(
+        "the encoder has no activation: without a ReLU between them, three linear layers do no more than one.",
+        ("encoder", without(nn.ReLU)),
+    ),
+    LinearDecoder=(
+        "before its sigmoid the decoder has no activation: without ReLUs, three linear layers do no more than one.",
+        ("decoder", without(nn.ReLU)),
+    ),
+    NoFirstRelu=(
+        "in the encoder the ReLU after the first layer is missing.",
+        ("encoder", without(nn.ReLU, slice(0, 1))),
+    ),
+    NoSecondRelu=(
+        "in the encoder the ReLU after the second layer is missing.",
+        ("encoder", without(nn.ReLU, slice(1, 2))),
+    ),
+    NoSecondReluInTheDecoder=(
+        "in the decoder the ReLU after the second layer is missing.",
+        ("decoder", without(nn.ReLU, slice(1, 2))),
+    ),
+    FlatImages=(
+        "the decoder gives rows of 784 pixels: nn.Unflatten(1, (1, 28, 28)) makes images of them.",
+        ("decoder", without(nn.Unflatten)),
+    ),
+    ForgetsToFlatten=(
+        "nn.Linear takes vectors; an image of 28×28 has to be flattened first.",
+        ("encoder", without(nn.Flatten)),
+    ),
+)
+
+
+@dense.mistake("the latent code is right, but detached: the encoder could not learn.")
+class DetachedCode(models.DenseAutoencoder):
     def encode(self, x):
-        return self.encoded(x).relu()
+        return super().encode(x).detach()
 
 
-@dense.mistake("pixels are not confined to [0, 1]: what comes after the last layer of the decoder?")
-class NoSigmoid(GivenDense):
-    def decode(self, z):
-        return self.decoded(z).logit()
-
-
-@dense.mistake("the encoder has no activation: without a ReLU between them, three layers do no more than one.")
-class LinearEncoder(GivenDense):
+@dense.mistake("the latent code of an image depends on the others in its batch.")
+class MixesTheBatch(models.DenseAutoencoder):
     def encode(self, x):
-        return self.encoder3(self.encoder2(self.encoder1(x.flatten(1))))
-
-
-@dense.mistake("before its sigmoid the decoder has no activation: without ReLUs, three layers do no more than one.")
-class LinearDecoder(GivenDense):
-    def decode(self, z):
-        return self.decoder3(self.decoder2(self.decoder1(z))).sigmoid().view(-1, 1, 28, 28)
-
-
-@dense.mistake("in the encoder the ReLU after the first layer is missing.")
-class NoFirstRelu(GivenDense):
-    def encode(self, x):
-        return self.encoder3(self.encoder2(self.encoder1(x.flatten(1))).relu())
-
-
-@dense.mistake("in the encoder the ReLU after the second layer is missing.")
-class NoSecondRelu(GivenDense):
-    def encode(self, x):
-        return self.encoder3(self.encoder2(self.encoder1(x.flatten(1)).relu()))
-
-
-@dense.mistake("in the decoder the ReLU after the second layer is missing.")
-class NoSecondReluInTheDecoder(GivenDense):
-    def decode(self, z):
-        return self.decoder3(self.decoder2(self.decoder1(z).relu())).sigmoid().view(-1, 1, 28, 28)
-
-
-@dense.mistake("decode gives rows of 784 pixels: make images of them, view(-1, 1, 28, 28).")
-class FlatImages(GivenDense):
-    def decode(self, z):
-        return self.decoded(z).flatten(1)
-
-
-@dense.mistake("nn.Linear takes vectors; an image of 28×28 has to be flattened first.")
-class ForgetsToFlatten(GivenDense):
-    def encode(self, x):
-        return self.encoder3(self.encoder2(self.encoder1(x).relu()).relu())
-
-
-@dense.mistake("the code is right, but detached: the encoder could not learn.")
-class DetachedCode(GivenDense):
-    def encode(self, x):
-        return self.encoded(x).detach()
-
-
-@dense.mistake("the code of an image depends on the others in its batch.")
-class MixesTheBatch(GivenDense):
-    def encode(self, x):
-        return self.encoded(x - x.mean(0, keepdim=True) * (len(x) > 1))
+        return super().encode(x - x.mean(0, keepdim=True) * (len(x) > 1))
 
 
 # 1.3 count_parameters
@@ -410,7 +409,7 @@ sparse = Exercise(
     "1.6",
     models.SparseAutoencoder,
     hints=(
-        "encode is one linear layer on the flattened images, with a ReLU after it.",
+        "encode applies the encoder, one linear layer, and a ReLU after it.",
         "In loss, call encode once and keep z: the penalty needs it, and decode(z) is the reconstruction.",
         "Σ|z| of an image is a sum over axis 1; average it over the batch as squared_error is averaged.",
     ),
@@ -432,9 +431,9 @@ def _(answer):
         with torch.no_grad():  # on any image some units are on and some are off
             for parameter in right.parameters():
                 parameter.normal_(std=0.1)
-            right.encoder.bias.copy_(torch.tensor([30.0, 3, 1, -5, -3, -1, 2])[:latent_dim])
+            right.encoder[1].bias.copy_(torch.tensor([30.0, 3, 1, -5, -3, -1, 2])[:latent_dim])
         model.load_state_dict(right.state_dict())
-        x = torch.rand(n, 1, 28, 28, device=right.encoder.weight.device)
+        x = torch.rand(n, 1, 28, 28, device=default_device())
         x = x * torch.linspace(0.4, 1, n, device=x.device).view(n, 1, 1, 1)
         z = call(model.encode, x)
         require_tensor(z, (n, latent_dim), f"the code of a batch of {n}", device=x.device)
@@ -530,13 +529,13 @@ class DetachedReconstruction(GivenSparse):
 @sparse.mistake("the code can be negative: a ReLU has to follow the linear layer.")
 class NoRelu(GivenSparse):
     def encode(self, x):
-        return self.encoder(x.flatten(1))
+        return self.encoder(x)
 
 
 @sparse.mistake("no unit of the code is ever exactly 0, as a ReLU would make it.")
 class Softplus(GivenSparse):
     def encode(self, x):
-        return F.softplus(self.encoder(x.flatten(1)))
+        return F.softplus(self.encoder(x))
 
 
 @sparse.mistake("the reconstruction is a mean over pixels; sum over them, and average over the images.")

@@ -23,7 +23,7 @@ from aecourse.exercises.checks import (
     require_tensor,
 )
 from aecourse.exercises.stubs import SHARP, graded_images, stub
-from aecourse.losses import binary_cross_entropy, gaussian_kl
+from aecourse.losses import bernoulli_nll, gaussian_kl
 from aecourse.models import reparameterize
 from aecourse.training import default_device
 
@@ -56,7 +56,7 @@ def require_sampled(model, method):
     z = mu + sigma * noise
     logits = model.decode_logits(z)
     estimate = 0.5 * (z.square() - noise.square() - logvar).sum(dim=1).mean()
-    return result, binary_cross_entropy(logits, x.expand_as(logits)).mean(), (gaussian_kl(mu, logvar)[0], estimate)
+    return result, bernoulli_nll(logits, x.expand_as(logits)).mean(), (gaussian_kl(mu, logvar)[0], estimate)
 
 
 class Dense(nn.Module):
@@ -65,13 +65,18 @@ class Dense(nn.Module):
     def __init__(self, width):
         super().__init__()
         inner = nn.Sequential(nn.BatchNorm1d(30), nn.Dropout(0.5))
-        self.hidden = nn.Sequential(nn.Linear(784, 30), inner)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 30), inner, nn.ReLU())
         self.mu, self.logvar = nn.Linear(30, 5), nn.Linear(30, 5)
-        self.decoder = nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 784))
+        self.decoder = nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 784), nn.Unflatten(1, (1, 28, 28)))
         nn.init.constant_(self.logvar.bias, 2 * math.log(width))
-        self.hidden.eval()  # while the model itself is in training, as when batch norm is frozen
+        self.encoder.eval()  # while the model itself is in training, as when batch norm is frozen
 
-    encode, decode_logits = models.DenseVAE.encode, models.DenseVAE.decode_logits
+    def encode(self, x):
+        h = self.encoder(x)
+        return self.mu(h), self.logvar(h)
+
+    def decode_logits(self, z):
+        return self.decoder(z)
 
 
 def dense(base=models.VariationalAutoencoder, width=1e-6, **methods):
@@ -282,7 +287,7 @@ vae = Exercise(
     models.VariationalAutoencoder,
     hints=(
         "Four steps: encode, sample, decode, compare. The first gives mu and logvar.",
-        "decode_logits makes of the sampled latent code what binary_cross_entropy takes.",
+        "decode_logits makes of the sampled latent code what bernoulli_nll takes.",
         "gaussian_kl(mu, logvar) is the second term. Both functions give one number per image: return them.",
     ),
 )
@@ -317,7 +322,7 @@ def _(answer):
     require_same_gradients(term.mean(), right, dict(trained.named_parameters()), "at the samples, reconstruction")
     require_same_loss(dense(answer).to(device), dense().to(device), graded_images().to(device))
     x = confident(model)
-    term, value = call(model.elbo, x, sampled=True)[0], binary_cross_entropy(model.decode_logits(model.encode(x)[0]), x)
+    term, value = call(model.elbo, x, sampled=True)[0], bernoulli_nll(model.decode_logits(model.encode(x)[0]), x)
     require_same(term, value, "where logits are ±30 and ±200, reconstruction")
     finite = all(g.isfinite().all() for g in torch.autograd.grad(term.sum(), (model.mu, model.weight)))
     require(finite, "where logits are ±30 and ±200, a gradient of reconstruction is nan or inf.")
@@ -344,7 +349,7 @@ def elbo_mistake(message):
 
 def elbo_at(model, x, mu, logvar, z):
     """Both terms of the negative ELBO, if z is the sample."""
-    return binary_cross_entropy(model.decode_logits(z), x), gaussian_kl(mu, logvar)
+    return bernoulli_nll(model.decode_logits(z), x), gaussian_kl(mu, logvar)
 
 
 @elbo_mistake("nothing is sampled: it decodes the mean.")
@@ -357,9 +362,9 @@ def samples_in_training_only(self, x, mu, logvar, z):
     return elbo_at(self, x, mu, logvar, z if self.training else mu)
 
 
-@elbo_mistake("a sigmoid is applied twice: binary_cross_entropy takes logits.")
+@elbo_mistake("a sigmoid is applied twice: bernoulli_nll takes logits.")
 def sigmoid_twice(self, x, mu, logvar, z):
-    return binary_cross_entropy(self.decode(z), x), gaussian_kl(mu, logvar)
+    return bernoulli_nll(self.decode(z), x), gaussian_kl(mu, logvar)
 
 
 @elbo_mistake("that is the squared error; the ELBO wants the negative log-likelihood, in nats.")
@@ -375,7 +380,7 @@ def logarithms_of_probabilities(self, x, mu, logvar, z):
 
 @elbo_mistake("kl is weighted by beta already; loss does that.")
 def weighs_by_beta(self, x, mu, logvar, z):
-    return binary_cross_entropy(self.decode_logits(z), x), self.beta * gaussian_kl(mu, logvar)
+    return bernoulli_nll(self.decode_logits(z), x), self.beta * gaussian_kl(mu, logvar)
 
 
 @elbo_mistake("mu and logvar are taken for each other in kl.")
@@ -438,7 +443,7 @@ def _(answer):
         for x in (graded_images().to(device), graded_images()[1:2].to(device)):
             require_same_loss(model, right, x)
     x = confident(model)
-    value = binary_cross_entropy(model.decode_logits(model.encode(x)[0]), x)[0]
+    value = bernoulli_nll(model.decode_logits(model.encode(x)[0]), x)[0]
     require_same(
         call(model.loss, x, sampled=True)["reconstruction"], value, "at logits of ±30 and ±200, reconstruction"
     )
@@ -458,7 +463,7 @@ def loss_of(reconstruction, kl):
 def the_bug_itself(model, x):
     mu, logvar = model.encode(x)
     logits = model.decode_logits(reparameterize(mu, logvar))
-    reconstruction = binary_cross_entropy(logits, x).mean()
+    reconstruction = bernoulli_nll(logits, x).mean()
     kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=0).mean()
     return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
@@ -478,14 +483,14 @@ def drops_the_kl(model, x):
 @fix_loss.mistake("something else has changed: the same images have the same reconstruction in every call.")
 def decodes_mu(model, x):
     mu, logvar = model.encode(x)
-    return loss_of(binary_cross_entropy(model.decode_logits(mu), x).mean(), gaussian_kl(mu, logvar).mean())
+    return loss_of(bernoulli_nll(model.decode_logits(mu), x).mean(), gaussian_kl(mu, logvar).mean())
 
 
 @fix_loss.mistake("the values are right, but the encoder no longer learns from the reconstruction.")
 def detaches_the_latent_code(model, x):
     mu, logvar = model.encode(x)
     logits = model.decode_logits(reparameterize(mu, logvar).detach())
-    return loss_of(binary_cross_entropy(logits, x).mean(), gaussian_kl(mu, logvar).mean())
+    return loss_of(bernoulli_nll(logits, x).mean(), gaussian_kl(mu, logvar).mean())
 
 
 fix_loss.add_mistakes(
@@ -526,7 +531,7 @@ def _(answer):
             for one in results:
                 require_tensor(one, (len(x),), what, device=device)
             mu, logvar = model.encode(x)
-            right = -binary_cross_entropy(model.decode_logits(mu), x) - gaussian_kl(mu, logvar)
+            right = -bernoulli_nll(model.decode_logits(mu), x) - gaussian_kl(mu, logvar)
             # a σ of 0.01 moves a sample's estimate by a nat or so; the KL may be estimated as well
             require_same(torch.stack(results).mean(dim=0), right, f"{what}, averaged over 50 calls,", 0, 1.5)
     yours = result.mean()
@@ -540,14 +545,14 @@ def _(answer):
 
 def estimate_at(model, x, z):
     """What the ELBO would be if z were sampled from the posterior."""
-    return -binary_cross_entropy(model.decode_logits(z), x) - gaussian_kl(*model.encode(x))
+    return -bernoulli_nll(model.decode_logits(z), x) - gaussian_kl(*model.encode(x))
 
 
 @fix_estimate.given("two calls give the very same estimate, and it is better than what `evaluate` says.")
 def the_bug_in_the_estimate(model, x):
     mu, logvar = model.encode(x)
     logits = model.decode_logits(mu)
-    return -binary_cross_entropy(logits, x) - gaussian_kl(mu, logvar)
+    return -bernoulli_nll(logits, x) - gaussian_kl(mu, logvar)
 
 
 @fix_estimate.mistake("in evaluation mode two calls still give the very same estimate.")
@@ -572,7 +577,7 @@ def noise_for_the_whole_batch(model, x):
 def average_of_images(model, x):
     mu, logvar = model.encode(x)
     logits = sum(model.decode_logits(reparameterize(mu, logvar)) for _ in range(8)) / 8
-    return -binary_cross_entropy(logits, x) - gaussian_kl(mu, logvar)
+    return -bernoulli_nll(logits, x) - gaussian_kl(mu, logvar)
 
 
 fix_estimate.add_mistakes(

@@ -25,7 +25,7 @@ from aecourse.exercises.checks import (
     require_tensor,
 )
 from aecourse.exercises.stubs import SHARP, WIDTHS, GaussianStub, graded_images, stub
-from aecourse.losses import binary_cross_entropy, gaussian_kl
+from aecourse.losses import bernoulli_nll, gaussian_kl
 from aecourse.models import reparameterize
 from aecourse.training import default_device
 
@@ -65,7 +65,7 @@ def terms_at(model, z, x, *label):
     mu, logvar = model.encode(x, *label)
     sigma = (0.5 * logvar).exp()
     z = mu + ((z - mu) / sigma).detach() * sigma
-    return binary_cross_entropy(model.decode_logits(z, *label), x), gaussian_kl(mu, logvar)
+    return bernoulli_nll(model.decode_logits(z, *label), x), gaussian_kl(mu, logvar)
 
 
 def require_sampled(model, function, *one):
@@ -220,7 +220,7 @@ def nats_of(terms, sample=reparameterize):
     def loss_in_nats(model, x):
         mu, logvar = model.encode(x)
         logits = model.decode_logits(sample(mu, logvar))
-        right = binary_cross_entropy(logits, x).mean(), gaussian_kl(mu, logvar).mean()
+        right = bernoulli_nll(logits, x).mean(), gaussian_kl(mu, logvar).mean()
         reconstruction, kl, *loss = terms(logits, x, *right)
         return {"loss": loss[0] if loss else reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
@@ -255,7 +255,7 @@ nats.add_mistakes(
     ),
     sigmoid_twice=(
         "the logits go through a sigmoid twice.",
-        lambda logits, x, r, kl: (binary_cross_entropy(logits.sigmoid(), x).mean(), kl),
+        lambda logits, x, r, kl: (bernoulli_nll(logits.sigmoid(), x).mean(), kl),
     ),
     from_probabilities=(
         "where pixels are as sure as in trained models the reconstruction is off. The logits were right.",
@@ -406,7 +406,7 @@ def weights_with(model, x, k, combine, z=None, order=lambda x, k: x.repeat(k, 1,
     mu, logvar = model.encode(x)
     q = Normal(mu, (0.5 * logvar).exp())
     z = q.sample((k,)) if z is None else z
-    log_x = -binary_cross_entropy(model.decode_logits(z.flatten(0, 1)), order(x, k)).view(k, len(x))
+    log_x = -bernoulli_nll(model.decode_logits(z.flatten(0, 1)), order(x, k)).view(k, len(x))
     return combine(log_x, Normal(0, 1).log_prob(z).sum(dim=2), q.log_prob(z).sum(dim=2))
 
 
@@ -416,7 +416,7 @@ def log_weights(model, x, k):
     q = Normal(mu, logvar.exp())
     z = q.sample((k,))
     logits = model.decode_logits(z.flatten(0, 1))
-    log_likelihood = -binary_cross_entropy(logits, x.repeat(k, 1, 1, 1)).view(k, len(x))
+    log_likelihood = -bernoulli_nll(logits, x.repeat(k, 1, 1, 1)).view(k, len(x))
     return log_likelihood + Normal(0, 1).log_prob(z).sum(dim=2) - q.log_prob(z).sum(dim=2)
 
 
@@ -428,7 +428,7 @@ weights.add_mistakes(
     posterior_added=("log q(z | x) has the wrong sign: it is divided by.", lambda x, p, q: x + p + q),
     upside_down=("log p(z) and log q(z | x) have changed places.", lambda x, p, q: x - p + q),
     likelihood_subtracted=(
-        "log p(x | z) has the wrong sign: binary_cross_entropy is minus a logarithm.",
+        "log p(x | z) has the wrong sign: bernoulli_nll is minus a logarithm.",
         lambda x, p, q: p - q - x,
     ),
     as_losses=("all signs are wrong: these are losses.", lambda x, p, q: q - x - p),
@@ -466,7 +466,7 @@ conditional = Exercise(
     "5b.6",
     models.ConditionalVAE,
     hints=(
-        "nn.functional.one_hot(y, self.classes) makes ten numbers of a label.",
+        "nn.functional.one_hot(y, self.num_classes) makes ten numbers of a label.",
         "torch.cat([…, …], dim=1) puts them behind the pixels, or behind the latent code.",
         "After that encode, decode_logits and elbo are those of DenseVAE, with y handed through.",
     ),
@@ -477,7 +477,7 @@ conditional = Exercise(
 def _(answer):
     require(isinstance(answer, type) and issubclass(answer, nn.Module), "it should be a class, and an nn.Module.")
     device, y = default_device(), torch.tensor([7, 0, 9, 4, 1, 3, 8, 2, 6, 5, 9, 0], device=default_device())
-    for n, latent_dim, sizes in ((12, 100, {"latent_dim": 100}), (1, 20, {}), (2, 5, {"latent_dim": 5, "hidden": 16})):
+    for n, latent_dim, sizes in ((12, 100, {"latent_dim": 100}), (1, 20, {}), (2, 5, {"latent_dim": 5, "hidden_dim": 16})):
         model, few = answer(**sizes).to(device).eval(), y[-n:]
         x, z = (computed(torch.rand(n, *shape, device=device)) for shape in ((1, 28, 28), (latent_dim,)))
         encoded = call(model.encode, x, few)
@@ -582,7 +582,7 @@ def encoding(label=lambda y: F.one_hot(y, 10), activation=torch.relu):
     """The course's model, but for what is made of the label, or of the hidden layer, in encode."""
 
     def encode(self, x, y):
-        h = activation(self.hidden(torch.cat([x.flatten(1), label(y)], dim=1)))
+        h = activation(self.encoder[0](torch.cat([x.flatten(1), label(y)], dim=1)))
         return self.mu(h), self.logvar(h)
 
     return type("ConditionalVAE", (models.ConditionalVAE,), {"encode": encode})
@@ -594,7 +594,7 @@ def elbo_of(terms=lambda reconstruction, kl: (reconstruction, kl), sample=repara
     def elbo(self, x, y):
         mu, logvar = self.encode(x, y)
         logits = self.decode_logits(sample(mu, logvar), label(y))
-        return terms(binary_cross_entropy(logits, x), gaussian_kl(mu, logvar))
+        return terms(bernoulli_nll(logits, x), gaussian_kl(mu, logvar))
 
     return type("ConditionalVAE", (models.ConditionalVAE,), {"elbo": elbo})
 
@@ -648,7 +648,7 @@ class SamplesWhileTraining(models.ConditionalVAE):
     def elbo(self, x, y):
         mu, logvar = self.encode(x, y)
         z = reparameterize(mu, logvar) if self.training else mu
-        return binary_cross_entropy(self.decode_logits(z, y), x), gaussian_kl(mu, logvar)
+        return bernoulli_nll(self.decode_logits(z, y), x), gaussian_kl(mu, logvar)
 
 
 @conditional.mistake("decode_logits applies a sigmoid. decode does, and so does the loss.")

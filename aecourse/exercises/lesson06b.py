@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from aecourse import latent, losses, metrics
-from aecourse.data import to_float
+from aecourse.data import FACTORS, draw_sprites, to_float
 from aecourse.exercises.checks import (
     Exercise,
     call,
@@ -18,7 +18,6 @@ from aecourse.exercises.checks import (
     require_same_gradients,
     require_tensor,
 )
-from aecourse.sprites import FACTORS, draw_sprites
 from aecourse.training import default_device, in_batches
 
 # 6b.1 mutual_information

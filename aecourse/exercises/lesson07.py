@@ -258,7 +258,7 @@ def _(answer):
         require(hasattr(model, "lookup"), "lookup is gone, which decode calls: leave it as it was given.")
         with torch.no_grad():
             right.codebook.normal_()
-            right.started.fill_(True)
+            right.initialized.fill_(True)
         model.load_state_dict(right.state_dict())
         model, right, z = model.to(default_device()), right.to(default_device()), torch.randn(shape)
         z = computed(z.to(default_device()))
@@ -294,13 +294,13 @@ def require_started_by_first_batch(answer):
         codes = call(partial(model.train()), z, sampled=True)[1]  # partial: the model may change here
         after = model.codebook.detach().clone()
         changed = not torch.equal(before, after)
-        observe(bool(model.started))
-        require(changed, f"after the first batch in training, the codebook is what it was; started is {model.started}.")
+        observe(bool(model.initialized))
+        require(changed, f"after the first batch in training, the codebook is what it was; started is {model.initialized}.")
         among, among_cut = ((torch.cdist(after, x).amin(dim=1) < 1e-3).all().item() for x in (rows, z.reshape(-1, 5)))
         observe(among_cut)
         require(among, "after the first batch in training, the codebook holds other vectors than those of the batch.")
         require(model.codebook is parameter, "the first batch makes a new parameter of the codebook.")
-        require(bool(model.started), "after the first batch in training, started is still False.")
+        require(bool(model.initialized), "after the first batch in training, started is still False.")
         require(model.training, "after the first batch, the model is not in training mode any more.")
         own = torch.equal(codes.flatten(), models.nearest_code(rows, after))
         require(own, "the codes of the first batch are not those of the codebook that it started.")
@@ -323,10 +323,10 @@ class GivenQuantizer(models.VectorQuantizer):
         return z.detach().movedim(1, -1).flatten(end_dim=-2)
 
     def needs_start(self):
-        return self.training and not self.started
+        return self.training and not self.initialized
 
     def begin(self, rows):
-        self.start(rows)
+        self.init_codebook(rows)
 
     @staticmethod
     def put_together(z, codes, quantized):
@@ -349,7 +349,7 @@ def with_piece(piece, table):
 def set_codebook(model, rows):
     """Start the codebook at these very rows."""
     model.codebook.data.copy_(rows)
-    model.started.fill_(True)
+    model.initialized.fill_(True)
 
 
 with_piece("rows", {
@@ -381,12 +381,12 @@ with_piece("needs_start", {
     "StartsEveryTime": ("forward starts a codebook that has started: what it has learned is lost. Read started.",
                         lambda self: self.training),
     "StartsInEvaluation": ("the codebook starts in evaluation mode, too; it should in training alone.",
-                           lambda self: not self.started),
+                           lambda self: not self.initialized),
     "NeverStarts": ("the codebook is never started: the first batch in training has to.", lambda self: False),
 })  # fmt: skip
 with_piece("begin", {
     "TheFirstImage": ("the codebook starts at vectors of the first image; give start all vectors of the batch.",
-                      lambda self, rows: self.start(rows[:8])),
+                      lambda self, rows: self.init_codebook(rows[:8])),
     "TheFirstVectors": ("the codebook starts at the first vectors, of which many are the same: let start choose.",
                         lambda self, rows: set_codebook(self, rows[: len(self.codebook)])),
     "AnyVectors": ("the codebook starts at vectors of which some are the same; start would take different ones.",
@@ -394,9 +394,9 @@ with_piece("begin", {
     "TheFirstDifferent": ("the codebook starts at the same few vectors each time, in order: let start choose.",
                           lambda self, rows: set_codebook(self, rows.unique(dim=0)[: len(self.codebook)])),
     "CutRows": ("the codebook starts at rows that are no vectors: was an axis moved before they were cut?",
-                lambda self, rows: self.start(rows.view(3, 4, 2, 5).movedim(-1, 1).reshape(-1, 5))),
+                lambda self, rows: self.init_codebook(rows.view(3, 4, 2, 5).movedim(-1, 1).reshape(-1, 5))),
     "NewParameter": ("the codebook is another parameter now; the optimiser holds the old one.",
-                     lambda self, rows: (self.start(rows), setattr(self, "codebook", nn.Parameter(+self.codebook)))),
+                     lambda self, rows: (self.init_codebook(rows), setattr(self, "codebook", nn.Parameter(+self.codebook)))),
 })  # fmt: skip
 
 
@@ -406,7 +406,7 @@ class StartsTooLate(GivenQuantizer):
         codes = models.nearest_code(self.rows(z), self.codebook).view(len(z), *z.shape[2:])
         result = self.put_together(z, codes, self.lookup(codes))
         if self.needs_start():
-            self.start(self.rows(z))
+            self.init_codebook(self.rows(z))
         return result
 
 
@@ -458,7 +458,7 @@ class LessonVQVAE(models.VQVAE):
 
     def __init__(self, beta):
         super().__init__(UnequalLosses(codes=5, dim=3), beta)
-        self.quantizer.started.fill_(True)
+        self.quantizer.initialized.fill_(True)
         nn.init.normal_(self.quantizer.codebook)
 
     def loss(self, x):

@@ -142,8 +142,8 @@ quantize = Exercise(
 @quantize.check
 def _(answer):
     for batch, size, dim in ((3, 6, 2), (1, 7, 5)):
-        quantizer = models.VectorQuantizer(codes=size, dim=dim).to(default_device())
-        quantizer.started.fill_(True)
+        quantizer = models.VectorQuantizer(num_codes=size, dim=dim).to(default_device())
+        quantizer.initialized.fill_(True)
         with torch.no_grad():
             quantizer.codebook.normal_(std=2.0)
         z = computed(torch.randn(batch, dim, 3, 4, device=quantizer.codebook.device).mul(2))
@@ -258,11 +258,11 @@ def beta_already(quantizer, z):
     return straight_through(z, nearest), codes, codebook, 0.25 * commitment
 
 
-# 7b.3 first_statistics
+# 7b.3 init_statistics
 
 statistics = Exercise(
     "7b.3",
-    models.MovingAverageQuantizer.first_statistics,
+    models.EMAQuantizer.init_statistics,
     hints=(
         "The codebook is sums / counts. What do the first counts and sums give, before any batch?",
         "A code that stands for nothing keeps .99 of its sum and of its count. With which first counts does it stay?",
@@ -274,7 +274,7 @@ statistics = Exercise(
 @statistics.check
 def _(answer):
     for size, dim in ((6, 3), (1, 2)):
-        quantizer = models.MovingAverageQuantizer(codes=size, dim=dim).to(default_device())
+        quantizer = models.EMAQuantizer(num_codes=size, dim=dim).to(default_device())
         codebook = quantizer.codebook
         codebook.normal_(std=2.0)
         before = codebook.clone()

@@ -1,6 +1,6 @@
 """The networks, one file a family, and the functions that belong to them."""
 
-from aecourse.models.base import Autoencoder, count_parameters
+from aecourse.models.base import Autoencoder, count_parameters, require_batch
 from aecourse.models.convolutional import (
     ConvolutionalAutoencoder,
     DigitClassifier,
@@ -13,7 +13,7 @@ from aecourse.models.dense import DenseAutoencoder, LinearAutoencoder, SparseAut
 from aecourse.models.prior import attention, causal_mask, next_code, shift
 from aecourse.models.quantized import (
     VQVAE,
-    MovingAverageQuantizer,
+    EMAQuantizer,
     VectorQuantizer,
     finite_scalar,
     nearest_code,
@@ -36,8 +36,8 @@ __all__ = [
     "DenseAutoencoder",
     "DenseVAE",
     "DigitClassifier",
+    "EMAQuantizer",
     "LinearAutoencoder",
-    "MovingAverageQuantizer",
     "SparseAutoencoder",
     "VQVAE",
     "VariationalAutoencoder",
@@ -55,6 +55,7 @@ __all__ = [
     "pixel_shuffle",
     "receptive_field",
     "reparameterize",
+    "require_batch",
     "resize_convolution",
     "shift",
     "straight_through",

@@ -1,10 +1,11 @@
-"""What the autoencoders share: encode, decode, forward = decode ∘ encode, and loss.
+"""What all autoencoders share: encode, decode, reconstruct and loss.
 
 `loss(x)` returns a dictionary of scalars, each the batch mean of a sum over one image, so that it
 does not change when a batch is repeated. Its entry "loss" is what training minimises; `unit` says
 what it is measured in.
 """
 
+import torch
 from torch import nn
 
 from aecourse.losses import reconstruction_loss
@@ -15,14 +16,42 @@ def count_parameters(model):
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def require_batch(model, x):
+    """Refuse whatever is not a batch of float images of model.image_shape, with the model's name and both shapes."""
+    wanted = model.image_shape
+    if not (torch.is_tensor(x) and x.is_floating_point() and x.ndim == 4 and tuple(x.shape[1:]) == wanted):
+        given = f"{x.dtype} {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+        raise ValueError(
+            f"{type(model).__name__} takes images (batch, {', '.join(map(str, wanted))}) as floats in [0, 1]; got "
+            f"{given}. data.to_float makes floats of uint8."
+        )
+
+
 class Autoencoder(nn.Module):
-    """What autoencoders share; encode and decode are the subclass's."""
+    """The base class of all autoencoders. A subclass makes `encoder` and `decoder`, usually as nn.Sequential.
+
+    image_shape: (channels, height, width) of the images that the model takes; others are refused.
+    """
 
     unit = "squared error per image"
+    image_shape = 1, 28, 28
 
-    def forward(self, x):
-        """Reconstruct: (batch, 1, 28, 28) → the same shape."""
+    def encode(self, x):
+        """Images (batch, 1, 28, 28) in [0, 1] → latent codes (batch, latent_dim)."""
+        require_batch(self, x)
+        return self.encoder(x)
+
+    def decode(self, z):
+        """Latent codes (batch, latent_dim) → images (batch, 1, 28, 28)."""
+        return self.decoder(z)
+
+    def reconstruct(self, x):
+        """Encode and decode: (batch, 1, 28, 28) → the same shape."""
         return self.decode(self.encode(x))
+
+    def forward(self, *batch):
+        """The same as reconstruct."""
+        return self.reconstruct(*batch)
 
     def loss(self, x):
         """Squared error per image, averaged over the batch."""

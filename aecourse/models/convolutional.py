@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn import functional as F
 
-from aecourse.models.base import Autoencoder
+from aecourse.models.base import Autoencoder, require_batch
 
 
 def conv_output_size(size, kernel, stride=1, padding=0):
@@ -37,8 +37,8 @@ def receptive_field(layers):
 def convolutional_encoder(latent_dim=32):
     """Three convolutions of stride 2: 28×28 → 14×14 → 7×7 → 4×4 with 32, 64 and 128 channels (lesson 3).
 
-    Batch norm and ReLU follow each; one linear layer makes the code of the last maps.
-    Returns a module: (batch, 1, 28, 28) → (batch, latent).
+    Batch norm and ReLU follow each; a linear layer turns the last feature maps into the latent code.
+    Returns a module: (batch, 1, 28, 28) → (batch, latent_dim).
     """
     return nn.Sequential(
         nn.Conv2d(1, 32, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
@@ -49,7 +49,7 @@ def convolutional_encoder(latent_dim=32):
 
 
 class ConvolutionalAutoencoder(Autoencoder):
-    """Convolutions down to 4×4 and a linear code; transposed convolutions back up (lesson 3)."""
+    """Convolutions down to 4×4, a linear layer to the latent code, transposed convolutions back up (lesson 3)."""
 
     def __init__(self, latent_dim=32):
         super().__init__()
@@ -61,14 +61,6 @@ class ConvolutionalAutoencoder(Autoencoder):
             nn.ConvTranspose2d(32, 1, 3, stride=2, padding=1, output_padding=1), nn.Sigmoid(),
         )  # fmt: skip
 
-    def encode(self, x):
-        """(batch, 1, 28, 28) in [0, 1] → (batch, latent)."""
-        return self.encoder(x)
-
-    def decode(self, z):
-        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
-        return self.decoder(z)
-
 
 class DigitClassifier(nn.Module):
     """A small convolutional classifier, whose features compare sets of images (lesson 5).
@@ -77,14 +69,16 @@ class DigitClassifier(nn.Module):
     """
 
     unit = "nats per image"
+    image_shape = 1, 28, 28
 
-    def __init__(self, classes=10, features=64):
+    def __init__(self, num_classes=10, num_features=64):
         super().__init__()
-        self.features = nn.Sequential(convolutional_encoder(features), nn.ReLU())
-        self.head = nn.Linear(features, classes)
+        self.features = nn.Sequential(convolutional_encoder(num_features), nn.ReLU())
+        self.head = nn.Linear(num_features, num_classes)
 
     def forward(self, x):
-        """(batch, 1, 28, 28) in [0, 1] → logits (batch, classes)."""
+        """(batch, 1, 28, 28) in [0, 1] → logits (batch, num_classes)."""
+        require_batch(self, x)
         return self.head(self.features(x))
 
     def loss(self, x, y):

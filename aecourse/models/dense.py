@@ -1,4 +1,4 @@
-"""Dense autoencoders (lesson 1), and the linear maps that they have to beat."""
+"""Dense autoencoders (lesson 1), and the linear baselines that they have to beat."""
 
 import torch
 from torch import nn
@@ -9,41 +9,35 @@ from aecourse.models.base import Autoencoder
 
 
 class DenseAutoencoder(Autoencoder):
-    """Dense autoencoder: 784 → 256 → 128 → latent and back (lesson 1)."""
+    """Dense autoencoder: 784 → 256 → 128 → latent_dim and back (lesson 1)."""
 
     def __init__(self, latent_dim=32):
         super().__init__()
-        self.encoder1 = nn.Linear(784, 256)
-        self.encoder2 = nn.Linear(256, 128)
-        self.encoder3 = nn.Linear(128, latent_dim)
-        self.decoder1 = nn.Linear(latent_dim, 128)
-        self.decoder2 = nn.Linear(128, 256)
-        self.decoder3 = nn.Linear(256, 784)
-
-    def encode(self, x):
-        """(batch, 1, 28, 28) in [0, 1] → (batch, latent)."""
-        h = self.encoder1(x.flatten(start_dim=1)).relu()
-        h = self.encoder2(h).relu()
-        return self.encoder3(h)
-
-    def decode(self, z):
-        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
-        h = self.decoder1(z).relu()
-        h = self.decoder2(h).relu()
-        return self.decoder3(h).sigmoid().view(-1, 1, 28, 28)
+        self.encoder = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(784, 256), nn.ReLU(),
+            nn.Linear(256, 128), nn.ReLU(),
+            nn.Linear(128, latent_dim),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, 128), nn.ReLU(),
+            nn.Linear(128, 256), nn.ReLU(),
+            nn.Linear(256, 784), nn.Sigmoid(),
+            nn.Unflatten(1, (1, 28, 28)),
+        )  # fmt: skip
 
 
 class LinearAutoencoder(Autoencoder):
-    """One linear layer down, one up, nothing between: it can do no better than PCA (lesson 1).
+    """One linear layer down and one up, without activations: it can do no better than PCA (lesson 1).
 
-    Its reconstructions are not confined to [0, 1].
+    Its reconstructions may leave [0, 1].
     Source: Baldi and Hornik, "Neural networks and principal component analysis", 1989.
     """
 
     def __init__(self, latent_dim=32):
         super().__init__()
-        self.encoder = nn.Linear(784, latent_dim)
-        self.decoder = nn.Linear(latent_dim, 784)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, 784), nn.Unflatten(1, (1, 28, 28)))
 
     @classmethod
     def from_pca(cls, images, latent_dim=32):
@@ -56,26 +50,19 @@ class LinearAutoencoder(Autoencoder):
         pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(to_float(images).flatten(start_dim=1).numpy())
         components, mean = torch.from_numpy(pca.components_), torch.from_numpy(pca.mean_)
         model = cls(latent_dim)
+        down, up = model.encoder[1], model.decoder[0]
         with torch.no_grad():
-            model.encoder.weight.copy_(components)
-            model.encoder.bias.copy_(-components @ mean)
-            model.decoder.weight.copy_(components.T)
-            model.decoder.bias.copy_(mean)
+            down.weight.copy_(components)
+            down.bias.copy_(-components @ mean)
+            up.weight.copy_(components.T)
+            up.bias.copy_(mean)
         return model
-
-    def encode(self, x):
-        """(batch, 1, 28, 28) → (batch, latent)."""
-        return self.encoder(x.flatten(start_dim=1))
-
-    def decode(self, z):
-        """(batch, latent) → (batch, 1, 28, 28), not confined to [0, 1]."""
-        return self.decoder(z).view(-1, 1, 28, 28)
 
 
 class SparseAutoencoder(Autoencoder):
-    """One wide layer that pays for being used: 784 → 256 → 784 with an L1 penalty (lesson 1).
+    """One wide layer with a penalty on its activations: 784 → 256 → 784 and L1 (lesson 1).
 
-    The code passes a ReLU, so that it can be exactly zero.
+    The latent code passes a ReLU, so that it can be exactly zero.
     Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011 (there with another penalty).
     """
 
@@ -84,16 +71,12 @@ class SparseAutoencoder(Autoencoder):
     def __init__(self, latent_dim=256, penalty=0.1):
         super().__init__()
         self.penalty = penalty
-        self.encoder = nn.Linear(784, latent_dim)
-        self.decoder = nn.Linear(latent_dim, 784)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, 784), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
 
     def encode(self, x):
-        """(batch, 1, 28, 28) in [0, 1] → (batch, latent), nowhere negative."""
-        return self.encoder(x.flatten(start_dim=1)).relu()
-
-    def decode(self, z):
-        """(batch, latent) → (batch, 1, 28, 28) in [0, 1]."""
-        return self.decoder(z).sigmoid().view(-1, 1, 28, 28)
+        """Images (batch, 1, 28, 28) in [0, 1] → latent codes (batch, latent_dim), nowhere negative."""
+        return super().encode(x).relu()
 
     def loss(self, x):
         """Squared error + penalty · Σ|z|, both per image, averaged over the batch."""

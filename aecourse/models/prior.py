@@ -4,26 +4,26 @@ import torch
 
 
 def causal_mask(n):
-    """Which place may look at which: row t is true at t and at the places before it.
+    """Which position may attend to which: row t is true at t and at the positions before it.
 
-    Returns (n, n) of booleans; true: may look.
+    Returns (n, n) of booleans; true: may attend.
     """
     return torch.ones(n, n, dtype=torch.bool).tril()
 
 
 def attention(q, k, v, mask):
-    """Each place takes a weighted mean of the values v at the places that it may look at.
+    """Scaled dot-product attention: each position takes a weighted mean of the values v where the mask allows it.
 
-    q: (..., n, d), what each place asks for. k, v: (..., m, d), what each place has to offer, and what it gives.
-    mask: (n, m) of booleans, true where a place may look. The weights are the softmax of q·k / √d over the m places.
-    Returns (..., n, d). Source: Vaswani et al., "Attention is all you need", 2017.
+    q: (..., n, d), the queries. k, v: (..., m, d), the keys and the values.
+    mask: (n, m) of booleans, true where a position may attend. The weights are the softmax of q·k / √d over the
+    m positions. Returns (..., n, d). Source: Vaswani et al., "Attention is all you need", 2017.
     """
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ v
 
 
 def shift(codes, start):
-    """What the prior sees when it has to tell each code: the start token, then all codes but the last.
+    """The inputs of the prior when it predicts each code: the start token, then all codes but the last.
 
     codes: (batch, n) int64. start: (batch,) int64, one token for each image. Returns (batch, n).
     """
@@ -31,11 +31,11 @@ def shift(codes, start):
 
 
 def next_code(logits, temperature=1.0, top_k=None):
-    """Draw the next code of each image from softmax(logits / temperature), if asked from the top_k likeliest alone.
+    """Sample the next code of each image from softmax(logits / temperature), with top_k among the k likeliest alone.
 
-    logits: (batch, codes). temperature: above 0. Returns (batch,) int64.
+    logits: (batch, num_codes). temperature: above 0. Returns (batch,) int64.
     """
     if top_k is not None:
-        least = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        threshold = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < threshold, -torch.inf)
     return torch.multinomial((logits / temperature).softmax(dim=-1), num_samples=1).squeeze(dim=-1)

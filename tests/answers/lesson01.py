@@ -41,30 +41,14 @@ def wrong_shape_inside(x_hat, x):
 
 
 @right("1.2")
-class Sequential(Autoencoder):
+class InALoop(Autoencoder):
     def __init__(self, latent_dim=32):
         super().__init__()
-        self.encode = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, latent_dim)
-        )
-        self.decode = nn.Sequential(
-            nn.Linear(latent_dim, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, 784), nn.Sigmoid(),
-            nn.Unflatten(1, (1, 28, 28)),
-        )  # fmt: skip
-
-
-@right("1.2")
-class InALoop(models.DenseAutoencoder):
-    def encode(self, x):
-        x = x.reshape(x.size(0), -1)
-        for layer in (self.encoder1, self.encoder2):
-            x = F.relu(layer(x))
-        return self.encoder3(x)
-
-    def decode(self, z):
-        for layer in (self.decoder1, self.decoder2):
-            z = torch.clamp(layer(z), min=0)
-        return torch.sigmoid(self.decoder3(z)).reshape(z.shape[0], 1, 28, 28)
+        sizes = 784, 256, 128, latent_dim
+        down = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:])]
+        up = [nn.Sequential(nn.Linear(b, a), nn.LeakyReLU(0.0)) for a, b in zip(sizes, sizes[1:])][::-1]
+        self.encoder = nn.Sequential(nn.Flatten(), *down[:2], down[2][0])
+        self.decoder = nn.Sequential(*up[:2], up[2][0], nn.Sigmoid(), nn.Unflatten(-1, (1, 28, 28)))
 
 
 @right("1.2")
@@ -85,10 +69,7 @@ class DecoderDeclaredFirst(Autoencoder):
 class SkipsALayer(models.DenseAutoencoder):
     def __init__(self, latent_dim=32):
         super().__init__(latent_dim)
-        self.encoder2, self.encoder3 = nn.Linear(256, 128), nn.Linear(256, latent_dim)
-
-    def encode(self, x):
-        return self.encoder3(self.encoder1(x.flatten(1)).relu())
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, latent_dim))
 
 
 @wrong("1.2", "NoSecondRelu")
@@ -168,7 +149,7 @@ not_asked("1.6", "loss detached (1)", "loss detached (2)")  # training takes the
 @right("1.6")
 class InOtherWords(models.SparseAutoencoder):
     def encode(self, x):
-        return torch.clamp(self.encoder(x.view(-1, 784)), min=0)
+        return torch.clamp(self.encoder(x), min=0)
 
     def loss(self, x):
         z = self.encode(x)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
-from aecourse.losses import binary_cross_entropy, gaussian_kl
+from aecourse.losses import bernoulli_nll, gaussian_kl
 from aecourse.models import VariationalAutoencoder, reparameterize
 from tests.answers import not_asked, right, wrong
 
@@ -43,7 +43,7 @@ def with_elbo(elbo, **methods):
     return type("VariationalAutoencoder", (nn.Module,), given | {"elbo": elbo} | methods)
 
 
-def elbo_at(self, x, z, error=binary_cross_entropy):
+def elbo_at(self, x, z, error=bernoulli_nll):
     return error(self.decode_logits(z), x), gaussian_kl(*self.encode(x))
 
 
@@ -60,7 +60,7 @@ def from_probabilities(self, x):
 def image_after_image(self, x):
     mu, logvar = self.encode(x)
     logits = torch.cat([self.decode_logits(reparameterize(m[None], v[None])) for m, v in zip(mu, logvar)])
-    return binary_cross_entropy(logits, x), gaussian_kl(mu, logvar)
+    return bernoulli_nll(logits, x), gaussian_kl(mu, logvar)
 
 
 @right("5.3")

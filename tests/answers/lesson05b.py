@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from aecourse import losses, metrics, models
 from aecourse.exercises.lesson05b import elbo_of, even, importance, line, nats_of, weights_with
-from aecourse.losses import binary_cross_entropy
+from aecourse.losses import bernoulli_nll
 from tests.answers import not_asked, right, wrong
 
 # 5b.1 interpolate
@@ -37,7 +37,7 @@ not_asked("5b.3", "loss moves the random state", "loss detached (1)", "loss deta
 right("5b.3")(nats_of(lambda logits, x, r, kl: (784 * F.binary_cross_entropy_with_logits(logits, x), kl)))
 right("5b.3")(nats_of(lambda logits, x, r, kl: (r, kl), lambda mu, logvar: Normal(mu, (logvar / 2).exp()).rsample()))
 right("5b.3")(nats_of(lambda logits, x, r, kl: (r.detach(), kl.detach(), r + kl)))
-wrong("5b.3")(nats_of(lambda logits, x, r, kl: (binary_cross_entropy(logits.clamp(-20, 20), x).mean(), kl)))
+wrong("5b.3")(nats_of(lambda logits, x, r, kl: (bernoulli_nll(logits.clamp(-20, 20), x).mean(), kl)))
 wrong("5b.3")(lambda model, x: model.loss(x))
 
 # 5b.4 importance_bound
@@ -69,7 +69,7 @@ def sample_after_sample(model, x, k):
     for _ in range(k):
         z = models.reparameterize(mu, logvar)
         log_q = -0.5 * ((z - mu) ** 2 / logvar.exp() + logvar).sum(1)
-        rows.append(-binary_cross_entropy(model.decode_logits(z), x) - 0.5 * (z**2).sum(1) - log_q)
+        rows.append(-bernoulli_nll(model.decode_logits(z), x) - 0.5 * (z**2).sum(1) - log_q)
     return torch.stack(rows)
 
 
@@ -92,7 +92,7 @@ def repeats_first(model, x, k):
     mu, logvar = model.encode(x)
     q = Normal(mu, torch.exp(logvar / 2))
     z = q.sample()
-    log_x = -binary_cross_entropy(model.decode_logits(z), x)
+    log_x = -bernoulli_nll(model.decode_logits(z), x)
     return (log_x + Normal(0, 1).log_prob(z).sum(1) - q.log_prob(z).sum(1)).view(-1, k).T
 
 
@@ -118,12 +118,12 @@ right("5b.6")(elbo_of(lambda reconstruction, kl: [reconstruction, kl], lambda m,
 class WithEmbeddings(models.ConditionalVAE):
     """Labels in front, learned; image after image."""
 
-    def __init__(self, latent_dim=20, hidden=400, classes=10):
-        super().__init__(latent_dim, hidden)
-        self.label = nn.Embedding(classes, 10)
+    def __init__(self, latent_dim=20, hidden_dim=400, num_classes=10):
+        super().__init__(latent_dim, hidden_dim)
+        self.label = nn.Embedding(num_classes, 10)
 
     def encode(self, x, y):
-        h = self.hidden(torch.cat((self.label(y), x.view(-1, 784)), -1)).relu()
+        h = self.encoder(torch.cat((self.label(y), x.view(-1, 784)), -1))
         return self.mu(h), self.logvar(h)
 
     def decode_logits(self, z, y):
@@ -138,11 +138,11 @@ class WithEmbeddings(models.ConditionalVAE):
 class WithItsOwnLayers(models.ConditionalVAE):
     """Both halves of one layer for the Gaussian; labels behind the hidden layer, too; the given layers left over."""
 
-    def __init__(self, latent_dim=20, hidden=400, classes=10):
-        super().__init__(latent_dim, hidden)
-        self.encoder = nn.Sequential(nn.Linear(784 + classes, hidden), nn.Tanh(), nn.Linear(hidden, 2 * latent_dim))
-        self.from_code, self.from_label = nn.Linear(latent_dim, hidden), nn.Linear(classes, hidden)
-        self.pixels = nn.Linear(hidden, 784)
+    def __init__(self, latent_dim=20, hidden_dim=400, num_classes=10):
+        super().__init__(latent_dim, hidden_dim)
+        self.encoder = nn.Sequential(nn.Linear(784 + num_classes, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 2 * latent_dim))
+        self.from_code, self.from_label = nn.Linear(latent_dim, hidden_dim), nn.Linear(num_classes, hidden_dim)
+        self.pixels = nn.Linear(hidden_dim, 784)
 
     def encode(self, x, y):
         return self.encoder(torch.cat([F.one_hot(y, 10), x.flatten(1)], dim=1)).chunk(2, dim=1)
@@ -152,7 +152,7 @@ class WithItsOwnLayers(models.ConditionalVAE):
 
     def elbo(self, x, y):
         z, kl = models.reparameterize(*self.encode(x, y)), losses.gaussian_kl(*self.encode(x, y))
-        return binary_cross_entropy(self.decode_logits(z, y), x), kl
+        return bernoulli_nll(self.decode_logits(z, y), x), kl
 
 
 @wrong("5b.6")
@@ -164,7 +164,7 @@ class OneHead(models.ConditionalVAE):
 @wrong("5b.6")
 class DetachedHidden(models.ConditionalVAE):
     def encode(self, x, y):
-        h = self.hidden(torch.cat([x.flatten(1), F.one_hot(y, 10)], dim=1)).relu().detach()
+        h = self.encoder(torch.cat([x.flatten(1), F.one_hot(y, 10)], dim=1)).detach()
         return self.mu(h), self.logvar(h)
 
 
@@ -180,5 +180,5 @@ def a_seed_of_its_own(model, x, k):
 @wrong("5b.6")
 class LabelsOnTheCPU(models.ConditionalVAE):
     def encode(self, x, y):
-        h = self.hidden(torch.cat([x.flatten(1), torch.eye(self.classes)[y]], dim=1)).relu()
+        h = self.encoder(torch.cat([x.flatten(1), torch.eye(self.num_classes)[y]], dim=1))
         return self.mu(h), self.logvar(h)

@@ -5,8 +5,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 
 from aecourse import latent, losses, metrics
-from aecourse.data import to_float
-from aecourse.sprites import draw_sprites
+from aecourse.data import draw_sprites, to_float
 from aecourse.training import in_batches
 from tests.answers import right, wrong
 

@@ -62,8 +62,8 @@ not_asked("7.4", "start moves the random state", "start leaves a hook")
 class ImageByImage(GivenQuantizer):
     def forward(self, z):
         rows = z.flatten(2).mT  # (batch, positions, dim)
-        if self.training and not bool(self.started):
-            self.start(rows.reshape(-1, self.dim).detach())
+        if self.training and not bool(self.initialized):
+            self.init_codebook(rows.reshape(-1, self.dim).detach())
         codes = torch.stack([torch.cdist(image, self.codebook).argmin(1) for image in rows]).unflatten(1, z.shape[2:])
         return list(self.put_together(z, codes, self.lookup(codes)))
 
@@ -84,7 +84,7 @@ class Inherits(models.VectorQuantizer):
 @wrong("7.4")
 class SaysOnlyThatItStarted(GivenQuantizer):
     def begin(self, rows):
-        self.started.fill_(True)
+        self.initialized.fill_(True)
 
 
 @wrong("7.4")

@@ -69,7 +69,7 @@ def the_bug_in_other_words(quantizer, z):
     return nearest, codes, *losses.quantization_losses(z, nearest)
 
 
-# 7b.3 first_statistics
+# 7b.3 init_statistics
 
 
 @right("7b.3")
@@ -158,4 +158,4 @@ def a_byte_for_a_code(codes, size):
 @wrong("7b.3")
 def switches_gradients_off_for_good(quantizer):
     torch.set_grad_enabled(False)
-    models.MovingAverageQuantizer.first_statistics(quantizer)
+    models.EMAQuantizer.init_statistics(quantizer)
