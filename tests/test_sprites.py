@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from aecourse import data, sprites
-from aecourse.sprites import draw_sprites
+from aecourse import data
+from aecourse.data import draw_sprites, files, sprites
 
 SQUARE, ELLIPSE, HEART = range(3)
 
@@ -177,5 +177,5 @@ def test_the_set_is_the_same_every_time_and_leaves_the_random_state_alone(loaded
 
 def test_sprites_need_neither_a_file_nor_a_network(monkeypatch, tmp_path):
     monkeypatch.setenv("AECOURSE_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(data, "data_folder", lambda: tmp_path / "nor-here")
+    monkeypatch.setattr(files, "data_folder", lambda: tmp_path / "nor-here")
     assert len(data.load("sprites").test) == 10_000

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from aecourse.data import CLASSES, Dataset
+from aecourse.data.dataset import CLASSES, Dataset
 
 FACTORS = {"shape": len(CLASSES["sprites"]), "size": 6, "orientation": 40, "x": 32, "y": 32}
 PARTS = {"train": 54_000, "val": 6_000, "test": 10_000}
-RADIUS = 7 / 32  # of the circle around the largest sprite, as a share of the image's side
+RADIUS = 7 / 32  # of the circle around the largest sprite, as a fraction of the image's side
 # A heart is a square on its corner with half a disc on each upper edge. In units of half the square's
 # diagonal, this is how far the centre of mass lies above the square's centre.
 HEART_CENTRE = (math.pi / 4 + 1 / 3) / (2 + math.pi / 2)
@@ -55,7 +55,7 @@ def draw_sprites(factors, size=32):
         size: 0 to 5, from one half of the largest to the largest in equal steps;
         orientation: 0 to 39, counter-clockwise in steps of 9°. A square looks the same again after 10
             steps and an ellipse after 20, so for them different orientations can be the same image;
-        x, y: 0 to 31, the place of the centre of mass from left to right and from top to bottom, in steps
+        x, y: 0 to 31, the position of the centre of mass from left to right and from top to bottom, in steps
             of 1/64 of the image, half a pixel at size 32.
     size: height and width in pixels. No sprite touches the border.
     Returns uint8 (n, 1, size, size), pixels 0 to 255.
@@ -85,7 +85,7 @@ def _require_factors(factors):
 def _own_axes(factors, size):
     """Where every pixel lies in the sprite's own axes, right and up from its centre, and the sprite's radius.
 
-    Lengths are shares of the image's side. Returns (n, size, size) twice and (n, 1, 1).
+    Lengths are fractions of the image's side. Returns (n, size, size) twice and (n, 1, 1).
     """
     _, scale, orientation, x, y = factors.float()[:, :, None, None].unbind(dim=1)
     pixels = (torch.arange(size) + 0.5) / size
