@@ -1,15 +1,27 @@
-"""Every picture that lessons share. Each function draws, and returns the axes it drew on.
+"""Every figure that lessons share, and the diagrams of models. Each function draws, and returns the axes it drew on.
 
 Grey images always show black for 0 and white for 1; nothing is rescaled figure by figure.
 """
+
+import base64
+import html
+import io
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+from PIL import Image
 
+from aecourse.data import to_float
 from aecourse.training import in_batches
+
+PAGE_DPI, DPI = 80, 160  # an inch is 80 pixels wide on the page and has 160 in the file: sharp on every display
+IMAGE_WIDTH = 120  # of an image in a row, in pixels of the file, about
 
 
 def use_style():
@@ -19,7 +31,8 @@ def use_style():
         {
             "figure.facecolor": "white",
             "savefig.facecolor": "white",
-            "figure.dpi": 80,
+            "figure.dpi": PAGE_DPI,
+            "savefig.dpi": DPI,
             "figure.constrained_layout.use": True,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -28,54 +41,145 @@ def use_style():
     )
 
 
+class _Picture:
+    """An image with its description in the page, and as the text where there are no images.
+
+    HTML, because JupyterLab, also where a notebook is not trusted, drops the description that an
+    image/png output has in its metadata and keeps the alt of an <img>.
+    """
+
+    def __init__(self, image, kind, width, alt):
+        self.alt = alt
+        source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+        self.html = f'<img alt="{html.escape(alt)}" width="{width}" src="{source}">'
+
+    def __repr__(self):
+        return self.alt
+
+    def _repr_html_(self):
+        return self.html
+
+
 def show(drawn, alt):
     """Display a figure with a description for those who cannot see it, once, and close it.
 
-    drawn: a figure, or axes of it. alt: what the figure shows, in a sentence.
+    drawn: a figure, axes of it, or the bytes of a GIF. alt: what it shows, in a sentence.
+    Raises ValueError for anything else. Outside Jupyter it prints the description.
     """
-    from IPython.display import display
+    if isinstance(drawn, bytes):
+        picture = _Picture(drawn, "gif", Image.open(io.BytesIO(drawn)).width, alt)
+    elif isinstance(figure := getattr(drawn, "figure", None), plt.Figure):
+        image, width = _png(figure)
+        picture = _Picture(image, "png", width, alt)
+        plt.close(figure)
+    else:
+        raise ValueError(f"show takes a figure, or axes of one; got a {type(drawn).__name__}.")
+    try:
+        from IPython.display import display
+    except ImportError:
+        display = print
+    display(picture)
 
-    figure = drawn if isinstance(drawn, plt.Figure) else drawn.figure
-    display(figure, metadata={"image/png": {"alt": alt}})
-    plt.close(figure)
+
+def _png(figure):
+    """A figure as the bytes of a PNG, and its width on the page. The same under every backend of matplotlib."""
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()  # lays it out
+    box = figure.get_tightbbox().padded(0.05)
+    box = Bbox([np.floor(box.min * PAGE_DPI) / PAGE_DPI, np.ceil(box.max * PAGE_DPI) / PAGE_DPI])  # whole pixels
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, bbox_inches=box)
+    return _few_colours(Image.open(file).convert("RGB"))
+
+
+def _few_colours(picture):
+    """A PNG of 64 greys and 192 colours, a third as large; greys are at most 2 of 255 off, rare colours are kept."""
+    pixels = np.asarray(picture)
+    coloured = (pixels != pixels[..., :1]).any(axis=-1)
+    indices, palette = pixels[..., 0] // 4, np.linspace(0, 255, 64).round().repeat(3).astype(int).tolist()
+    if coloured.any():
+        colours = Image.fromarray(pixels[coloured][None]).quantize(192, method=Image.Quantize.MAXCOVERAGE)
+        indices[coloured] = 64 + np.asarray(colours)[0]
+        palette += colours.getpalette()
+    picture, file = Image.fromarray(indices), io.BytesIO()
+    picture.putpalette(palette)
+    picture.save(file, format="png", optimize=True)
+    return file.getvalue(), round(picture.width * PAGE_DPI / DPI)
 
 
 def _canvas(images):
-    """(n, channels, height, width) in [0, 1] → list of arrays that imshow takes."""
-    pictures = images.detach().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    return [picture.squeeze(-1) if picture.shape[-1] == 1 else picture for picture in pictures]
+    """(n, channels, height, width), floats → (n, height, width, 3), a NumPy array."""
+    images = images.detach().cpu().float().clamp(0, 1)
+    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def _frames(ax, xs, ys):
+    """Thin lines between images: where one ends on its neighbour's ground shows, and so does what has moved."""
+    style = {"color": "0.5", "linewidth": 0.9}
+    ax.vlines(xs, ys[0], ys[-1], **style)
+    ax.hlines(ys, xs[0], xs[-1], **style)
 
 
 def image_rows(rows, ax=None):
     """Rows of images, each with its name at the left: originals over reconstructions.
 
-    rows: a dictionary, name → (n, channels, height, width) in [0, 1], the same n and size in each.
+    rows: a dictionary, name → (n, channels, height, width), uint8 or floats in [0, 1], the same n and size
+        in each, or the images of a single row.
+    Raises ValueError for anything else, with the name of the row.
     """
-    heights = [np.concatenate(_canvas(images), axis=1) for images in rows.values()]
-    n, size = len(next(iter(rows.values()))), heights[0].shape[0]
-    if ax is None:
-        _, ax = plt.subplots(figsize=(1 + 0.75 * n, 0.75 * len(rows) + 0.1))
-    ax.imshow(np.concatenate(heights), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    rows = rows if isinstance(rows, dict) else {"": rows}
+    if not rows:
+        raise ValueError("image_rows takes a dictionary, name → images; this one is empty.")
+    rows = {str(name): to_float(images, f"row {name!r}" if name else "images") for name, images in rows.items()}
+    first = next(iter(rows))
+    for name, images in rows.items():
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+            raise ValueError(
+                f"row {name!r} should be images (n, channels, height, width) in grey or colour, n > 0; "
+                f"got {tuple(images.shape)}."
+            )
+        if images[:, :1].shape != rows[first][:, :1].shape:
+            raise ValueError(
+                f"every row should have as many images as the others, of the same size; row {first!r} is "
+                f"{tuple(rows[first].shape)}, row {name!r} {tuple(images.shape)}."
+            )
+    n, _, height, width = rows[first].shape
+    if ax is None:  # a pixel of an image becomes a whole number of pixels of the file, unless images are large
+        scale = max(round(IMAGE_WIDTH / width), 1) if width <= 2 * IMAGE_WIDTH else IMAGE_WIDTH / width
+        w, h = n * width * scale / DPI, len(rows) * height * scale / DPI
+        figure = plt.figure(figsize=(w + 1, h), layout="none")
+        ax = figure.add_axes((1 / (w + 1), 0, w / (w + 1), 1))
+    ax.imshow(np.concatenate([np.concatenate(_canvas(images), axis=1) for images in rows.values()]))
+    _frames(ax, np.arange(n + 1) * width - 0.5, np.arange(len(rows) + 1) * height - 0.5)
     ax.set_xticks([])
-    ax.set_yticks(np.arange(len(rows)) * size + size / 2, rows.keys())
+    ax.set_yticks((np.arange(len(rows)) + 0.5) * height - 0.5, rows)
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
 
 
-def training_curves(histories, term="loss", unit="", ax=None):
+def training_curves(histories, term="loss", unit="", ax=None, steps=None):
     """A term of the loss over the epochs, training dashed and validation solid, on a logarithmic scale.
 
     histories: a dictionary, name → what fit returned.
+    steps: draw the training loss of every step, smoothed, instead; by default where no run has two epochs.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 3.5))
+    if steps is None:
+        steps = term == "loss" and all(len(h["epoch"]) < 2 and h.get("step_loss") for h in histories.values())
     for colour, (name, history) in zip(sns.color_palette(n_colors=len(histories)), histories.items()):
-        for key, part, dashes in ((term, "training", "--"), (f"val_{term}", "validation", "-")):
-            if key in history:  # not in one that was interrupted before its first epoch ended
-                ax.plot(history["epoch"], history[key], dashes, color=colour, label=f"{name}, {part}")
-    ax.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, yscale="log")
-    plain_numbers(ax.yaxis)
+        if steps and (losses := history.get("step_loss")):
+            width = len(losses) // 30 + 1
+            smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
+            ax.plot(np.arange(len(smooth)) + width, smooth, color=colour, label=f"{name}, mean of {width} steps")
+        for key, part, style in ((term, "training", "--"), (f"val_{term}", "validation", "-")):
+            if history.get(key) and not steps:  # empty if the run was interrupted in its first epoch
+                ax.plot(history["epoch"], history[key], style, color=colour, label=f"{name}, {part}")
+    ax.set(xlabel="training step" if steps else "epoch", ylabel=f"{term} ({unit})" if unit else term)
+    if all((line.get_ydata() > 0).all() for line in ax.lines):
+        ax.set_yscale("log")
+        plain_numbers(ax.yaxis)
     if ax.lines:
         ax.legend()
     return ax
@@ -89,37 +193,54 @@ def plain_numbers(axis):
 
 
 def latent_scatter(z, labels, classes, title="", ax=None):
-    """Codes in the plane, each drawn as the number of its class, in the colour of its class.
+    """Latent codes in the plane, each drawn as the number of its class, in the colour of its class.
 
-    z: (n, 2). labels: (n,), indices into classes; a legend names them where they are not digits.
+    z: (n, 2). labels: (n,), indices into classes; a legend names them where they are not digits. The points
+        are drawn in random order, so that no class hides another.
     Raises ValueError if z is not two-dimensional: project it first.
     """
     if z.ndim != 2 or z.shape[1] != 2:
         raise ValueError(f"a scatter plot takes codes of shape (n, 2), not {tuple(z.shape)}: project them first.")
+    if len(labels) != len(z):
+        raise ValueError(f"every point needs a label; there are {len(z)} points and {len(labels)} labels.")
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 5.5))
-    for label, colour in enumerate(sns.color_palette(n_colors=len(classes))):
-        points = z[labels == label]
-        ax.scatter(*points.T, s=26, marker=f"${label}$", color=colour, linewidths=0, label=f"{label} {classes[label]}")
+    order = np.random.default_rng(0).permutation(len(z))
+    z, labels = (torch.as_tensor(values).detach().cpu().numpy()[order] for values in (z, labels))
+    colours = np.array(sns.color_palette(n_colors=len(classes)))
+    markers = [MarkerStyle(f"${label}$") for label in range(len(classes))]
+    points = ax.scatter(*z.T, s=26, color=colours[labels], linewidths=0)
+    digits = [marker.get_path().transformed(marker.get_transform()) for marker in markers]
+    points.set_paths([digits[label] for label in labels])  # scatter itself takes one marker for all
     if list(classes) != [str(label) for label in range(len(classes))]:
-        ax.legend(markerscale=2)
-    ax.set(xlabel="code 1", ylabel="code 2", title=title)
+        style = {"linestyle": "", "markersize": 10, "markeredgewidth": 0}
+        named = zip(markers, colours, classes)
+        ax.legend(
+            handles=[
+                Line2D([], [], marker=marker, color=colour, label=f"{label} {name}", **style)
+                for label, (marker, colour, name) in enumerate(named)
+            ]
+        )
+    ax.set(xlabel="latent dimension 1", ylabel="latent dimension 2", title=title)
     return ax
 
 
 def latent_grid(model, x_range, y_range, steps=18, ax=None):
-    """What a model with a 2-D code decodes all over a rectangle of the plane, on the plane's own axes.
+    """What a model with two latent dimensions decodes all over a rectangle of the plane, on the plane's own axes.
 
-    x_range, y_range: (low, high) of the first and the second number of the code.
+    x_range, y_range: (low, high) of the first and the second latent dimension. Values are clipped to [0, 1].
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 5.5))
     xs, ys = torch.linspace(*x_range, steps), torch.linspace(*y_range, steps)
     plane = torch.cartesian_prod(ys.flip(0), xs).flip(1)  # from the top left, row by row
-    pictures = _canvas(in_batches(model.decode, plane))
-    rows = [np.concatenate(pictures[i * steps : (i + 1) * steps], axis=1) for i in range(steps)]
-    half_x, half_y = (xs[1] - xs[0]).item() / 2, (ys[1] - ys[0]).item() / 2
-    extent = (x_range[0] - half_x, x_range[1] + half_x, y_range[0] - half_y, y_range[1] + half_y)
-    ax.imshow(np.concatenate(rows), cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
-    ax.set(xlabel="code 1", ylabel="code 2")
+    images = _canvas(to_float(in_batches(model.decode, plane).clamp(0, 1), "the decoded images"))
+    rows = [np.concatenate(row, axis=1) for row in images.reshape(steps, steps, *images.shape[1:])]
+    halves = [(high - low) / (steps - 1) / 2 for low, high in (x_range, y_range)]
+    x_edges = np.linspace(x_range[0] - halves[0], x_range[1] + halves[0], steps + 1)
+    y_edges = np.linspace(y_range[0] - halves[1], y_range[1] + halves[1], steps + 1)
+    extent = (x_edges[0], x_edges[-1], y_edges[0], y_edges[-1])
+    ax.imshow(np.concatenate(rows), extent=extent, aspect="auto")
+    _frames(ax, x_edges, y_edges)
+    ax.set(xlabel="latent dimension 1", ylabel="latent dimension 2")
     return ax

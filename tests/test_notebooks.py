@@ -195,7 +195,11 @@ def with_output(output):
     return lambda notebook: notebook.cells[1].outputs.append(output)
 
 
-PICTURE = new_output("display_data", data={"image/png": "AAAA"})
+def figure(**data):
+    return new_output("display_data", data=data)
+
+
+IMG = '<img {}width="8" src="data:image/png;base64,AAAA">'
 BAD = {
     "outputs older than its code": lambda notebook: notebook.cells[1].update(source="print(2)"),
     "not run once from top to bottom": lambda notebook: notebook.cells[1].update(execution_count=7),
@@ -216,7 +220,12 @@ BAD = {
     "a warning in its output": with_output(new_output("stream", name="stderr", text="careful\n")),
     "absolute path in its output: /home/somebody": with_output(new_output("stream", text="in /home/somebody/course\n")),
     r"absolute path in its output: C:\Users": with_output(new_output("stream", text="in C:\\Users\\somebody\n")),
-    "a figure without a description": with_output(PICTURE),
+    "a figure without a description": with_output(figure(**{"text/html": IMG.format("")})),
+    "without a description in the page": with_output(figure(**{"image/png": "AAAA"})),
+    "figure without a description in": with_output(figure(**{"text/html": IMG.format('alt="" ')})),
+    "a description in the page: use": with_output(
+        new_output("display_data", data={"image/gif": "AAAA"}, metadata={"image/gif": {"alt": "Not in the page."}})
+    ),
     "MB": with_output(new_output("stream", text="x" * 1_600_000)),
 }
 
@@ -252,6 +261,23 @@ def test_execute_keeps_outputs_and_no_timestamps(tmp_path):
     assert notebooks.problems(tmp_path / "lesson.ipynb") == []
     (output,) = nbformat.read(tmp_path / "lesson.ipynb", as_version=4).cells[1].outputs
     assert output.text.strip() == "2", "of a progress bar only the last state"
+
+
+def test_execute_keeps_figures_with_their_descriptions_and_the_cover(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = good_notebook()
+    notebook.cells[1].metadata["tags"] = ["cover"]
+    notebook.cells[1].update(
+        source="import matplotlib.pyplot as plt\nfrom aecourse import plots\nplt.switch_backend('agg')\n"
+        "print('first')\nplots.show(plt.figure(figsize=(2, 1)), 'Nothing > all.')",
+        outputs=[],
+    )
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    notebooks.execute(tmp_path / "lesson.ipynb")
+    assert notebooks.problems(tmp_path / "lesson.ipynb") == []
+    _, output = nbformat.read(tmp_path / "lesson.ipynb", as_version=4).cells[1].outputs
+    assert 'alt="Nothing &gt; all."' in output.data["text/html"] and output.data["text/plain"] == "Nothing > all."
+    assert (tmp_path / "pictures" / "lesson.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_execute_keeps_nothing_of_a_stand_in(tmp_path):
