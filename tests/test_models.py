@@ -371,7 +371,11 @@ def test_a_trained_vae_beats_the_mean_image_in_nats(digits):
 
 
 def test_classifier():
-    model, x, y = DigitClassifier(classes=7, features=12), torch.rand(5, 1, 28, 28), torch.tensor([0, 6, 3, 3, 1])
+    model, x, y = (
+        DigitClassifier(num_classes=7, num_features=12),
+        torch.rand(5, 1, 28, 28),
+        torch.tensor([0, 6, 3, 3, 1]),
+    )
     model.eval()
     features, logits = model.features(x), model(x)
     assert features.shape == (5, 12) and features.min() >= 0 and logits.shape == (5, 7)

@@ -14,8 +14,8 @@ from aecourse import data, metrics
 from aecourse.losses import quantization_losses, squared_error
 from aecourse.models import (
     VQVAE,
-    LinearAutoencoder,
     EMAQuantizer,
+    LinearAutoencoder,
     VectorQuantizer,
     count_parameters,
     nearest_code,

@@ -181,8 +181,8 @@ def test_a_capacity_is_a_target_from_both_sides():
 def test_entropies_and_bits():
     q = torch.tensor([[0.0, 1], [0, 2], [1, 3], [1, 4]])
     assert metrics.code_entropy(q) == pytest.approx(math.log(2) + math.log(4))
-    assert metrics.bits_per_image(math.log(2), places=49) == pytest.approx(49)
-    assert metrics.bits_per_image(0.0, places=49, classes=8) == pytest.approx(3)
+    assert metrics.bits_per_image(math.log(2), positions=49) == pytest.approx(49)
+    assert metrics.bits_per_image(0.0, positions=49, num_classes=8) == pytest.approx(3)
 
 
 def test_attention_is_pytorchs_and_a_causal_mask_looks_back():

@@ -110,7 +110,7 @@ dense = Exercise(
     "1.2",
     models.DenseAutoencoder,
     hints=(
-        "nn.Sequential takes layers one after the other. nn.Linear takes vectors, so the encoder begins with nn.Flatten().",
+        "nn.Sequential applies its layers in order. nn.Linear takes vectors, so the encoder begins with nn.Flatten().",
         "A ReLU follows the first and the second linear layer of the encoder, and of the decoder. The latent code "
         "itself passes no activation.",
         "The decoder's last linear layer gives 784 numbers of any size: nn.Sigmoid() brings them into [0, 1], "

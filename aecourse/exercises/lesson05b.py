@@ -477,7 +477,11 @@ conditional = Exercise(
 def _(answer):
     require(isinstance(answer, type) and issubclass(answer, nn.Module), "it should be a class, and an nn.Module.")
     device, y = default_device(), torch.tensor([7, 0, 9, 4, 1, 3, 8, 2, 6, 5, 9, 0], device=default_device())
-    for n, latent_dim, sizes in ((12, 100, {"latent_dim": 100}), (1, 20, {}), (2, 5, {"latent_dim": 5, "hidden_dim": 16})):
+    for n, latent_dim, sizes in (
+        (12, 100, {"latent_dim": 100}),
+        (1, 20, {}),
+        (2, 5, {"latent_dim": 5, "hidden_dim": 16}),
+    ):
         model, few = answer(**sizes).to(device).eval(), y[-n:]
         x, z = (computed(torch.rand(n, *shape, device=device)) for shape in ((1, 28, 28), (latent_dim,)))
         encoded = call(model.encode, x, few)

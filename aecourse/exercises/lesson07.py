@@ -250,11 +250,13 @@ quantizer = Exercise(
 @quantizer.check
 def _(answer):
     for shape, num_codes in (((3, 5, 4, 2), 6), ((1, 5, 7, 7), 6), ((2, 3, 1, 1), 4), ((16, 16, 7, 7), 128)):
-        model, right = (kind(codes=num_codes, dim=shape[1]) for kind in (answer, models.VectorQuantizer))
+        model, right = (kind(num_codes=num_codes, dim=shape[1]) for kind in (answer, models.VectorQuantizer))
         require(isinstance(model, nn.Module), "it is no nn.Module any more.")
         yours, wanted = ({name: tuple(x.shape) for name, x in m.state_dict().items()} for m in (model, right))
         as_given = yours == wanted and len(list(model.parameters())) == 1 and getattr(model, "dim", None) == shape[1]
-        require(as_given, f"leave __init__ as it was given: dim, codebook and started. Yours holds {yours}.")
+        require(
+            as_given, f"leave __init__ as it was given: num_codes, dim, codebook and initialized. Yours holds {yours}."
+        )
         require(hasattr(model, "lookup"), "lookup is gone, which decode calls: leave it as it was given.")
         with torch.no_grad():
             right.codebook.normal_()
@@ -287,20 +289,23 @@ def require_started_by_first_batch(answer):
     z[:, :, :2] = 0.5  # half of the vectors are the same, as for the black of digits
     z, starts = z.to(default_device()), []
     rows = z.movedim(1, -1).flatten(end_dim=-2)
-    call(answer(codes=6, dim=5).to(z.device).eval(), z)  # which must not start it
+    call(answer(num_codes=6, dim=5).to(z.device).eval(), z)  # which must not start it
     for _ in range(20):
-        model = answer(codes=6, dim=5).to(z.device)
+        model = answer(num_codes=6, dim=5).to(z.device)
         parameter, before = model.codebook, model.codebook.detach().clone()
         codes = call(partial(model.train()), z, sampled=True)[1]  # partial: the model may change here
         after = model.codebook.detach().clone()
         changed = not torch.equal(before, after)
         observe(bool(model.initialized))
-        require(changed, f"after the first batch in training, the codebook is what it was; started is {model.initialized}.")
+        require(
+            changed,
+            f"after the first batch in training, the codebook is what it was; initialized is {model.initialized}.",
+        )
         among, among_cut = ((torch.cdist(after, x).amin(dim=1) < 1e-3).all().item() for x in (rows, z.reshape(-1, 5)))
         observe(among_cut)
         require(among, "after the first batch in training, the codebook holds other vectors than those of the batch.")
         require(model.codebook is parameter, "the first batch makes a new parameter of the codebook.")
-        require(bool(model.initialized), "after the first batch in training, started is still False.")
+        require(bool(model.initialized), "after the first batch in training, initialized is still False.")
         require(model.training, "after the first batch, the model is not in training mode any more.")
         own = torch.equal(codes.flatten(), models.nearest_code(rows, after))
         require(own, "the codes of the first batch are not those of the codebook that it started.")
@@ -313,7 +318,7 @@ def require_started_by_first_batch(answer):
     least = min(len(start.unique(dim=0)) for start in starts)
     require(least == 6, f"the codebook of 6 starts at {least} different vectors, of {len(different)} in the batch.")
     require(taken.all(), f"in 20 starts, {int((~taken).sum())} vectors of the batch were never in the codebook.")
-    call(partial(answer(codes=6, dim=5).to(z.device)), z[:1, :, :1, :1], sampled=True)  # one vector for six codes
+    call(partial(answer(num_codes=6, dim=5).to(z.device)), z[:1, :, :1, :1], sampled=True)  # one vector for six codes
 
 
 class GivenQuantizer(models.VectorQuantizer):
@@ -378,7 +383,7 @@ with_piece("put_together", {
                           lambda self, z, k, q: (*right_pieces(z, k, q)[:2], *right_pieces(z.detach(), k, q)[2:])),
 })  # fmt: skip
 with_piece("needs_start", {
-    "StartsEveryTime": ("forward starts a codebook that has started: what it has learned is lost. Read started.",
+    "StartsEveryTime": ("forward starts a codebook that has started: what it has learned is lost. Read initialized.",
                         lambda self: self.training),
     "StartsInEvaluation": ("the codebook starts in evaluation mode, too; it should in training alone.",
                            lambda self: not self.initialized),
@@ -457,7 +462,7 @@ class LessonVQVAE(models.VQVAE):
     """A model whose terms are all of another size."""
 
     def __init__(self, beta):
-        super().__init__(UnequalLosses(codes=5, dim=3), beta)
+        super().__init__(UnequalLosses(num_codes=5, dim=3), beta)
         self.quantizer.initialized.fill_(True)
         nn.init.normal_(self.quantizer.codebook)
 

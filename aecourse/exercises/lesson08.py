@@ -305,8 +305,8 @@ bits = Exercise(
     metrics.bits_per_image,
     hints=(
         "A code that is one of two equally likely ones costs log 2 = 0.693 nats, and one bit.",
-        "An image has `places` codes. Its class is told once, not with every code.",
-        "To tell one of `classes` equally frequent classes takes log2(classes) bits: 0 for one class, 1 for two.",
+        "An image has `positions` codes. Its class is transmitted once, not with every code.",
+        "To tell one of `classes` equally frequent classes takes log2(num_classes) bits: 0 for one class, 1 for two.",
     ),
 )
 
@@ -314,12 +314,12 @@ bits = Exercise(
 @bits.check
 def _(answer):
     for nats, knobs in (
-        (0.9, {"places": 11, "classes": 6}),
-        (4.85, {"places": 30, "classes": 100}),
-        (1.03, {"classes": 10}),
+        (0.9, {"positions": 11, "num_classes": 6}),
+        (4.85, {"positions": 30, "num_classes": 100}),
+        (1.03, {"num_classes": 10}),
         (1.7, {}),
-        (0.0, {"places": 3, "classes": 2}),
-        (30.0, {"places": 1}),
+        (0.0, {"positions": 3, "num_classes": 2}),
+        (30.0, {"positions": 1}),
     ):
         listed = "".join(f", {name}={value}" for name, value in knobs.items())
         what = f"bits_per_image({nats}{listed})"
@@ -327,53 +327,53 @@ def _(answer):
 
 
 @bits.mistake("those are nats. How many nats is a bit?")
-def stays_in_nats(nats_per_code, places=49, classes=1):
-    return nats_per_code * places + math.log(classes)
+def stays_in_nats(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code * positions + math.log(num_classes)
 
 
 @bits.mistake("nats are multiplied by log 2. A bit is less than a nat, so there should be more bits than nats.")
-def multiplies(nats_per_code, places=49, classes=1):
-    return nats_per_code * places * math.log(2) + math.log2(classes)
+def multiplies(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code * positions * math.log(2) + math.log2(num_classes)
 
 
-@bits.mistake("that counts one code; an image has `places` of them.")
-def of_one_code(nats_per_code, places=49, classes=1):
-    return nats_per_code / math.log(2) + math.log2(classes)
+@bits.mistake("that counts one code; an image has `positions` of them.")
+def of_one_code(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code / math.log(2) + math.log2(num_classes)
 
 
 @bits.mistake("the nats of a code are divided by the number of codes; they are a mean already.")
-def divides_by_places(nats_per_code, places=49, classes=1):
-    return nats_per_code / places / math.log(2) + math.log2(classes)
+def divides_by_places(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code / positions / math.log(2) + math.log2(num_classes)
 
 
-@bits.mistake("it always counts 49 codes; an image has `places` of them.")
-def forty_nine_always(nats_per_code, places=49, classes=1):
-    return nats_per_code * 49 / math.log(2) + math.log2(classes)
+@bits.mistake("it always counts 49 codes; an image has `positions` of them.")
+def forty_nine_always(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code * 49 / math.log(2) + math.log2(num_classes)
 
 
 @bits.mistake("the bits of the class are forgotten.")
-def forgets_the_class(nats_per_code, places=49, classes=1):
-    return nats_per_code * places / math.log(2)
+def forgets_the_class(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code * positions / math.log(2)
 
 
 @bits.mistake("the class is counted in nats, the codes in bits.")
-def class_in_nats(nats_per_code, places=49, classes=1):
-    return nats_per_code * places / math.log(2) + math.log(classes)
+def class_in_nats(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code * positions / math.log(2) + math.log(num_classes)
 
 
 @bits.mistake("it adds one bit for each class; how many yes-or-no questions find one of them?")
-def adds_the_classes(nats_per_code, places=49, classes=1):
-    return nats_per_code * places / math.log(2) + (classes if classes > 1 else 0)
+def adds_the_classes(nats_per_code, positions=49, num_classes=1):
+    return nats_per_code * positions / math.log(2) + (num_classes if num_classes > 1 else 0)
 
 
 @bits.mistake("the class is told with every code; once is enough.")
-def class_with_every_code(nats_per_code, places=49, classes=1):
-    return places * (nats_per_code / math.log(2) + math.log2(classes))
+def class_with_every_code(nats_per_code, positions=49, num_classes=1):
+    return positions * (nats_per_code / math.log(2) + math.log2(num_classes))
 
 
 @bits.mistake("the bits of the class are divided by log 2, too: log2 gives bits already.")
-def divides_everything(nats_per_code, places=49, classes=1):
-    return (nats_per_code * places + math.log2(classes)) / math.log(2)
+def divides_everything(nats_per_code, positions=49, num_classes=1):
+    return (nats_per_code * positions + math.log2(num_classes)) / math.log(2)
 
 
 # 8.5 next_code

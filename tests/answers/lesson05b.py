@@ -140,7 +140,9 @@ class WithItsOwnLayers(models.ConditionalVAE):
 
     def __init__(self, latent_dim=20, hidden_dim=400, num_classes=10):
         super().__init__(latent_dim, hidden_dim)
-        self.encoder = nn.Sequential(nn.Linear(784 + num_classes, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 2 * latent_dim))
+        self.encoder = nn.Sequential(
+            nn.Linear(784 + num_classes, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 2 * latent_dim)
+        )
         self.from_code, self.from_label = nn.Linear(latent_dim, hidden_dim), nn.Linear(num_classes, hidden_dim)
         self.pixels = nn.Linear(hidden_dim, 784)
 

@@ -55,7 +55,7 @@ wrong("7.3")(of_both(lambda a, b: -losses.squared_error(a, b)))
 # 7.4 VectorQuantizer
 
 # start stands in the cell as it is given: it samples, and nothing asks it to leave no hook
-not_asked("7.4", "start moves the random state", "start leaves a hook")
+not_asked("7.4", "init_codebook moves the random state", "init_codebook leaves a hook")
 
 
 @right("7.4")

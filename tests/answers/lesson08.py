@@ -117,11 +117,11 @@ def the_bug_in_other_words(codes, start):
 
 
 for answer in (
-    lambda nats, places=49, classes=1: (places * nats + math.log(classes)) / math.log(2),
-    lambda nats, places=49, classes=1: (
-        torch.tensor((nats * places) / 0.6931471805599453) + torch.tensor(float(classes)).log2()
+    lambda nats, positions=49, num_classes=1: (positions * nats + math.log(num_classes)) / math.log(2),
+    lambda nats, positions=49, num_classes=1: (
+        torch.tensor((nats * positions) / 0.6931471805599453) + torch.tensor(float(num_classes)).log2()
     ),
-    lambda nats, places=49, classes=1: np.log2(np.exp(nats)) * places + np.log2(classes),
+    lambda nats, positions=49, num_classes=1: np.log2(np.exp(nats)) * positions + np.log2(num_classes),
 ):
     right("8.4")(answer)
 
