@@ -13,6 +13,8 @@ import seaborn as sns
 import torch
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -243,4 +245,105 @@ def latent_grid(model, x_range, y_range, steps=18, ax=None):
     ax.imshow(np.concatenate(rows), extent=extent, aspect="auto")
     _frames(ax, x_edges, y_edges)
     ax.set(xlabel="latent dimension 1", ylabel="latent dimension 2")
+    return ax
+
+
+ARROWS = {"forward": ("0.2", "-"), "stopped": ("0.2", (0, (4, 2))), "gradient": ("#d55e00", "-")}  # colour, line
+NAME, SMALL = 12, 9  # sizes of letters, in points
+
+
+def diagram(boxes, arrows):
+    """A model as boxes and arrows, each column and gap as wide as what stands in it.
+
+    boxes: a dictionary, name → (column, row), or (column, row, more), where more stands below the name in small
+        letters: layers, for instance. Rows count downwards and may be fractions. A name that is a formula,
+        such as "$z$", is a quantity and drawn round.
+    arrows: tuples (from, to), (from, to, label) or (from, to, label, kind); the label is the shape, or what flows.
+        kind: "forward"; "stopped", dashed, where no gradient comes back; "gradient", the way back, below the
+        boxes. A forward arrow to the left, or past another box of its row, goes around above them.
+    Raises ValueError for an arrow of an unknown box or kind.
+    """
+
+    def parsed(start, end, label="", kind="forward"):
+        for name in (start, end):
+            if name not in boxes:
+                raise ValueError(f"an arrow leads from or to {name!r}; the boxes are {', '.join(map(repr, boxes))}.")
+        if kind not in ARROWS:
+            raise ValueError(f"an arrow is one of {', '.join(map(repr, ARROWS))}; got {kind!r}.")
+        return start, end, label, kind
+
+    arrows = [parsed(*arrow) for arrow in arrows]
+    figure = plt.figure(layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))  # in inches
+    ax.axis("off")
+
+    def size_of(text, points=SMALL):
+        written = ax.text(0, 0, text, fontsize=points)
+        extent = written.get_window_extent()
+        written.remove()
+        return np.array([extent.width, extent.height]) / figure.dpi
+
+    def write(x, y, text, points=SMALL, **style):
+        ax.text(x, y, text, **({"fontsize": points, "color": "0.2", "ha": "center", "va": "center"} | style))
+
+    halves = {}  # half the width and height of each box
+    for name, (_, _, *more) in boxes.items():
+        (w, h), (w_more, h_more) = size_of(name, NAME), size_of("".join(more))
+        h += h_more + 0.2
+        halves[name] = np.array([max(w + 0.24, w_more + 0.24, h), h]) / 2
+    columns = sorted({column for column, *_ in boxes.values()})
+    wide = {c: max(halves[name][0] for name in boxes if boxes[name][0] == c) for c in columns}
+    x = {columns[0]: 0}
+    for left, right in zip(columns, columns[1:]):
+        labels = [label for a, b, label, _ in arrows if {boxes[a][0], boxes[b][0]} == {left, right}]
+        x[right] = x[left] + wide[left] + max([0.4, *(size_of(label)[0] + 0.24 for label in labels)]) + wide[right]
+    row_height = 2 * max(h for _, h in halves.values()) + 0.4
+    places = {name: np.array([x[column], -row * row_height]) for name, (column, row, *_) in boxes.items()}
+
+    for name, (_, _, *more) in boxes.items():
+        (x0, y0), (w, h) = places[name], halves[name]
+        quantity = name.startswith("$")
+        shape = f"round,pad=0,rounding_size={min(w, h) if quantity else 0.06}"
+        colours = {"facecolor": "white" if quantity else "#dbe7f3", "edgecolor": "0.2"}
+        ax.add_patch(FancyBboxPatch((x0 - w, y0 - h), 2 * w, 2 * h, shape, **colours))
+        write(x0, y0 + size_of("".join(more))[1] / 2, name, NAME)
+        write(x0, y0 - size_of(name, NAME)[1] / 2, "".join(more))
+
+    taken = [(*(places[name] - halves[name]), *(places[name] + halves[name])) for name in boxes]  # rectangles
+    for start, end, label, kind in sorted(arrows, key=lambda arrow: abs(x[boxes[arrow[0]][0]] - x[boxes[arrow[1]][0]])):
+        (xa, ya), (xb, yb), (w, h) = places[start], places[end], size_of(label)
+        past = any(y0 == ya == yb and min(xa, xb) < x0 < max(xa, xb) for x0, y0 in places.values())
+        if kind == "gradient" or past or start == end or (ya == yb and xb < xa):  # around, clear of all that is there
+            side, go = -1 if kind == "gradient" else 1, 1 if xa <= xb else -1
+            ya, yb = ya + side * halves[start][1], yb + side * halves[end][1]
+            xa, xb = xa + 0.12 * go, xb - 0.12 * go
+            middle, reach = (xa + xb) / 2, max(abs(xa - xb), w) / 2
+            near = [box for box in taken if box[0] < middle + reach and middle - reach < box[2]]
+            y = side * np.ceil(10 * max(side * edge for box in near for edge in box[1::2]) + 1.5) / 10
+            turn = np.sign(xb - xa) * min(0.1, abs(xb - xa) / 2)
+            corners = [(xa, ya), (xa, y - side * 0.1), (xa, y), (xa + turn, y)]
+            corners += [(xb - turn, y), (xb, y), (xb, y - side * 0.1), (xb, yb)]
+            line, curve = Path.LINETO, Path.CURVE3
+            route = {"path": Path(corners, [Path.MOVETO, line, curve, curve, line, curve, curve, line])}
+            low, high = sorted((y, y + side * (h + 0.06)))
+            taken.append((middle - reach, low, middle + reach, high))
+            write(middle, y + side * 0.04, label, va="bottom" if side > 0 else "top")
+        else:
+            towards = np.array([np.sign(xb - xa), 0]) if xa != xb else np.array([0, np.sign(yb - ya)])
+            tail, tip = places[start] + towards * halves[start], places[end] - towards * halves[end]
+            route, (middle_x, middle_y) = {"posA": tail, "posB": tip}, (tail + tip) / 2
+            if ya == yb:
+                write(middle_x, middle_y + 0.04, label, va="bottom")
+            elif xa == xb:
+                write(middle_x + 0.06, middle_y, label, ha="left")
+            else:
+                write(middle_x, middle_y, label, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+        colour, dashes = ARROWS[kind]
+        style = {"arrowstyle": "-|>", "mutation_scale": 11, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+        ax.add_patch(FancyArrowPatch(**route, color=colour, linestyle=dashes, **style))
+
+    edges = np.array(taken)
+    (left, bottom), (right, top) = edges[:, :2].min(axis=0) - 0.1, edges[:, 2:].max(axis=0) + 0.1
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    figure.set_size_inches(right - left, top - bottom)
     return ax

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from aecourse import plots
@@ -277,3 +278,69 @@ def test_show_in_a_script_says_what_the_figure_shows(ipython, monkeypatch, capsy
         monkeypatch.setitem(sys.modules, "IPython.display", None)
     plots.show(plt.figure(figsize=(2, 2)), "An empty figure.")
     assert capsys.readouterr().out == "An empty figure.\n"
+
+
+VQ_VAE = {
+    "$x$": (0, 0),
+    "encoder": (1, 0, "two convolutions"),
+    "$z_e$": (2, 0),
+    "nearest code": (3, 0, "argmin"),
+    "codebook": (3, -1, "128 vectors"),
+    "$z_q$": (4, 0),
+    "decoder": (5, 0),
+}
+FLOW = [
+    ("$x$", "encoder", "1×28×28"),
+    ("encoder", "$z_e$", "64×7×7"),
+    ("$z_e$", "nearest code", "64×7×7", "stopped"),
+    ("codebook", "nearest code", "64 each"),
+    ("nearest code", "$z_q$", "", "stopped"),
+    ("$z_q$", "decoder"),
+    ("decoder", "$z_q$", "", "gradient"),
+    ("$z_q$", "$z_e$", "straight-through", "gradient"),
+    ("$z_e$", "encoder", "commitment, a label that is longer than its arrow", "gradient"),
+]
+VAE = {"encoder": (0, 0.5), "$\\mu$": (1, 0), "$\\log\\sigma^2$": (1, 1), "sample": (2, 0.5)}
+SPLIT = [(a, b, "20") for a, b in (("encoder", "$\\mu$"), ("encoder", "$\\log\\sigma^2$"), ("$\\mu$", "sample"))]
+LOOP = {"prior": (0, 0), "softmax": (1, 0), "a token": (2, 0), "decoder": (7, 0)}
+AGAIN = [("a token", "prior", "append"), ("prior", "a token", "skip"), ("prior", "decoder", "past all"), ("prior",) * 2]
+
+
+@pytest.mark.parametrize("boxes, arrows", [(VQ_VAE, FLOW), (VAE, SPLIT), (LOOP, AGAIN), ({"one": (3, 2)}, [])])
+def test_a_diagram_has_all_its_boxes_and_arrows_and_no_text_over_another(boxes, arrows):
+    ax = plots.diagram(boxes, arrows)
+    ax.figure.canvas.draw()
+    drawn = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    heads = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(drawn) == len(boxes) and len(heads) == len(arrows)
+    written = [text for text in ax.texts if text.get_text()]
+    expected = [*boxes, *(more for _, _, *rest in boxes.values() for more in rest), *(a[2] for a in arrows if a[2:])]
+    assert sorted(text.get_text() for text in written) == sorted(text for text in expected if text)
+    extents = [text.get_window_extent() for text in written]
+    for i, extent in enumerate(extents):
+        assert not extent.count_overlaps(extents[:i]), written[i]
+        assert ax.bbox.x0 <= extent.x0 and extent.x1 <= ax.bbox.x1 and ax.bbox.y0 <= extent.y0
+        inside = [box.get_window_extent() for box in drawn if box.get_window_extent().overlaps(extent)]
+        labels = [arrow[2] for arrow in arrows if arrow[2:]]
+        assert len(inside) == (0 if written[i].get_text() in labels else 1), written[i]
+
+
+def test_a_diagram_draws_dashed_where_the_gradient_stops_and_its_way_back_below():
+    ax = plots.diagram(VQ_VAE, FLOW)
+    heads = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    dashed = [head for head in heads if head.get_linestyle() not in ("-", "solid")]
+    assert len(dashed) == sum(arrow[3:] == ("stopped",) for arrow in FLOW)
+    bottom = min(patch.get_window_extent().y0 for patch in ax.patches if isinstance(patch, FancyBboxPatch))
+    below = [head for head in heads if head.get_window_extent().y0 < bottom - 1]
+    assert len(below) == sum(arrow[3:] == ("gradient",) for arrow in FLOW)
+    assert {head.get_edgecolor() for head in below}.isdisjoint(h.get_edgecolor() for h in heads if h not in below)
+
+
+@pytest.mark.parametrize(
+    "arrow, words",
+    [(("$x$", "z"), "'z'.*encoder"), (("y", "encoder"), "'y'"), (("$x$", "encoder", "", "back"), "back")],
+)
+def test_a_diagram_refuses_arrows_that_it_cannot_draw(arrow, words):
+    with pytest.raises(ValueError, match=words):
+        plots.diagram(VQ_VAE, [*FLOW, arrow])
+    assert not plt.get_fignums()
