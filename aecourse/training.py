@@ -75,6 +75,8 @@ def fit(
 
     Source of the schedule: Smith and Topin, "Super-convergence", 2018.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model should be a module, such as DenseAutoencoder(); got {_type_name(model)}.")
     images = _require_inputs(images, "images")
     if val is not None:
         val = _require_inputs(val, "val")
@@ -245,18 +247,18 @@ def _problem_with(device):
 
 
 def _module_of(function):
-    """The module that a function is, or is a method, a partial or a compiled version of; None for others."""
+    """The module that a function is, or is a method, a partial or a compiled version of; an empty one for others."""
     if isinstance(function, functools.partial):
         return _module_of(function.func)
     owner = getattr(function, "__self__", function)
     if isinstance(owner, nn.Module):
         return owner
-    return None if inspect.unwrap(function) is function else _module_of(inspect.unwrap(function))
+    return nn.Module() if inspect.unwrap(function) is function else _module_of(inspect.unwrap(function))
 
 
 def _device_of(module):
     """The device of a module's first parameter or buffer; None if it has neither."""
-    return None if module is None else next((x.device for x in chain(module.parameters(), module.buffers())), None)
+    return next((tensor.device for tensor in chain(module.parameters(), module.buffers())), None)
 
 
 @contextmanager
@@ -287,10 +289,9 @@ def _generators(device):
 @contextmanager
 def _evaluation_mode(module):
     """No gradients and evaluation mode; afterwards every part of the module is in the mode it was in."""
-    modes = {} if module is None else {part: part.training for part in module.modules()}
+    modes = {part: part.training for part in module.modules()}
     try:
-        if module is not None:
-            module.eval()
+        module.eval()
         with torch.no_grad():
             yield
     finally:
@@ -341,7 +342,8 @@ def _require_inputs(inputs, what):
                 f"{what} should be images (n, channels, height, width), such as data.train, or integer codes "
                 f"(n, height, width); got {first.dtype} of shape {tuple(first.shape)}."
             )
-    return _require_tensors(inputs, what)
+    first, *labels = _require_tensors(inputs, what)
+    return (first.float() if first.is_floating_point() else first, *labels)  # NumPy's floats are often float64
 
 
 def _scaled(tensor):

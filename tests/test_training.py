@@ -97,12 +97,12 @@ def test_validation_does_not_change_training(digits):
 
 def test_uint8_and_float_images_train_alike(digits):
     runs = []
-    for images in (digits.train[:256], digits.train[:256].float() / 255):
+    for images in (digits.train[:256], digits.train[:256].float() / 255, digits.train[:256].double() / 255):
         torch.manual_seed(3)
         model = Small()
         quiet(model, images, epochs=1)
         runs.append(weights(model))
-    assert torch.equal(*runs)
+    assert torch.equal(runs[0], runs[1]) and torch.allclose(runs[0], runs[2], atol=1e-4)
 
 
 def test_every_image_is_seen_once_an_epoch():
@@ -509,6 +509,11 @@ def test_evaluation_restores_every_mode_even_after_an_error(digits):
 def test_evaluate_draws_other_noise_for_another_seed(digits):
     model = Small()
     assert evaluate(model, digits.val, seed=1) != evaluate(model, digits.val, seed=2)
+
+
+def test_what_is_no_module_is_refused(digits):
+    with pytest.raises(ValueError, match="model should be a module"):
+        quiet(Small, digits.train)
 
 
 NO_IMAGES = [
