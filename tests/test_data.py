@@ -300,7 +300,7 @@ def test_a_file_with_wrong_arrays_is_an_error_and_stays(folder, changes, problem
 
 def test_a_missing_array_is_named(folder):
     np.savez(folder / "mnist.npz", train_images=arrays()["train_images"])
-    with pytest.raises(ValueError, match="it has no array train_labels but train_images"):
+    with pytest.raises(ValueError, match="it has no array train_labels; it holds train_images"):
         data.load("mnist")
 
 
@@ -330,6 +330,7 @@ def test_download_with_another_checksum_is_refused(server, folder, tmp_path, cap
     assert not [path for path in folder.iterdir() if "npz" in path.name]
 
 
+@pytest.mark.filterwarnings("error")  # a file left open, which Windows does not let anybody rename
 @pytest.mark.parametrize(
     "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:3000] + b"\0" * 99 + b[3099:]]
 )
@@ -345,11 +346,22 @@ def test_damaged_file_is_set_aside_and_fetched_again(server, folder, capsys, dam
     assert data.load("mnist").origin.startswith("mnist.npz")
 
 
+@pytest.mark.parametrize("old, new", [(b"'descr'", b"'dEscr'"), (b"|u1", b"|u'"), (b"train_images", b"trail_images")])
+def test_a_flipped_bit_anywhere_is_damage(folder, capsys, old, new):
+    np.savez(folder / "mnist.npz", **arrays())  # not compressed: its headers can be seen
+    content = (folder / "mnist.npz").read_bytes()
+    (folder / "mnist.npz").write_bytes(content.replace(old, new, 1))
+    assert data.load("mnist").name == "digits"
+    assert "mnist.npz in the data folder is damaged" in capsys.readouterr().out
+    assert (folder / "mnist.npz.damaged-1").is_file()
+
+
 def test_damaged_file_in_a_class_folder_is_passed_over(folder, classes, capsys):
     write(folder)
     (classes / "mnist.npz").write_bytes(b"cut short")
     assert data.load("mnist").origin == "mnist.npz in the data folder"
-    assert "mnist.npz in AECOURSE_DATA is damaged" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"AECOURSE_DATA: {classes / 'mnist.npz'} is damaged" in printed
     assert [path.name for path in classes.iterdir()] == ["mnist.npz"], "that folder is only read"
 
 

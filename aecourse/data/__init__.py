@@ -33,5 +33,8 @@ def load(name):
     if name in STAND_INS.values():
         return from_arrays(name, "scikit-learn", small_set(name))
     tried = {}  # place → why it did not have the file
-    found = read(name, tried) or fetch(name, tried)
+    found = read(name, tried)
+    if tried["AECOURSE_DATA"] not in (None, "not set"):
+        print(f"AECOURSE_DATA: {tried['AECOURSE_DATA']}.")
+    found = found or fetch(name, tried)
     return from_arrays(name, *found) if found else stand_in(name, tried)

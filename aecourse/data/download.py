@@ -30,8 +30,6 @@ def fetch(name, tried):
     with held:
         if found := files.read(name, tried):  # another notebook may have fetched it while this one waited
             return found
-        if tried["AECOURSE_DATA"] != "not set":
-            print(f"AECOURSE_DATA: {tried['AECOURSE_DATA']}.")
         print(f"Downloading {name}; this happens once.", flush=True)
         try:
             arrays = _download(name)

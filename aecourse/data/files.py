@@ -58,21 +58,21 @@ def read(name, tried):
             continue
         path.open("rb").close()  # a file that may not be read is no damaged one: let that error through
         try:
-            if not zipfile.is_zipfile(path):
-                raise zipfile.BadZipFile("the file is cut short or is no .npz")
-            with np.load(path) as file:
+            with path.open("rb") as opened, np.load(opened) as file:  # NumPy leaves a damaged file of its own open
                 return f"{path.name} in {place}", _checked(name, file)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
-            tried[place] = f"{path} is damaged ({problem})"
-            print(f"{path.name} in {place} is damaged ({problem}).")
-            if place != "AECOURSE_DATA":  # that folder is somebody's, and only read
-                _set_aside(path)
-        except ValueError as problem:
-            raise ValueError(
-                f"{path} does not hold {name}: {problem}. It needs the uint8 arrays train_images and test_images, "
-                f"{_written(SHAPES[name])}, pixels 0 to 255, and train_labels and test_labels (n,). "
-                f"The file was left as it is."
-            ) from None
+        except Exception as problem:  # a flipped bit can raise almost anything
+            if damage := _damage(path):
+                tried[place] = f"{path} is damaged ({damage})"
+                if place != "AECOURSE_DATA":  # that folder is somebody's, and only read
+                    _set_aside(path, damage)
+            elif isinstance(problem, ValueError):
+                raise ValueError(
+                    f"{path} does not hold {name}: {problem}. It needs uint8 arrays: train_images and test_images "
+                    f"{_written(SHAPES[name])}, pixels 0 to 255; train_labels and test_labels (n,). "
+                    f"The file was left as it is."
+                ) from None
+            else:
+                raise
     return None
 
 
@@ -102,7 +102,18 @@ def _find(folder, name):
     return None, f"no {name}.npz in {folder}, which holds {', '.join(names[:6]) + more or 'nothing'}"
 
 
-def _set_aside(path):
+def _damage(path):
+    """What is wrong with the archive, whatever it holds; None if nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+        return str(problem) or type(problem).__name__
+    return wrong and f"the checksum of {wrong} differs"
+
+
+def _set_aside(path, damage):
+    print(f"{path.name} in the data folder is damaged ({damage}).")
     kept = next(new for n in count(1) if not (new := path.with_name(f"{path.name}.damaged-{n}")).exists())
     try:
         path.rename(kept)
@@ -120,7 +131,7 @@ def _checked(name, file):
 
     names = KERAS_ARRAYS if all(key in file for key in KERAS_ARRAYS) else ARRAYS
     for key in names:
-        require(key in file, f"it has no array {key} but {', '.join(file.files) or 'nothing'}")
+        require(key in file, f"it has no array {key}; it holds {', '.join(file.files) or 'nothing'}")
     arrays = {key: file[known] for key, known in zip(ARRAYS, names)}
     for key, array in arrays.items():
         require(array.dtype == np.uint8, f"{key} is {array.dtype}, not uint8")

@@ -19,12 +19,12 @@ def stand_in(name, tried):
     """
     small = STAND_INS[name]
     data = from_arrays(small, f"scikit-learn, standing in for {name}", small_set(small))
-    print(f"*** NOT {name.upper()}. Tried in vain:")
+    print(f"*** NOT {name.upper()}. Three places were tried:")
     for place, problem in tried.items():
         print(f"***   {place}: {problem}.")
     print(
-        f"*** Only {name}.npz, directly in one of these folders, is read. Where there is a network, "
-        f"load({name!r}) makes this file.\n"
+        f"*** Only a file {name}.npz directly in one of these folders is read. On a computer with a network "
+        f"load({name!r}) makes it.\n"
         f"*** The lesson goes on with the {len(data.train):,} training images of {small!r}, each shown "
         f"{STAND_IN_PASSES} times an epoch.\n"
         f"*** Everything works; the numbers in the text are those of {name}."
