@@ -233,16 +233,17 @@ def information_gap(information, entropies):
     information: (latent_dim, factors) in nats, 2 or more dimensions. entropies: (factors,) in nats, above 0.
     Returns (factors,). Source: Chen et al., "Isolating sources of disentanglement in variational autoencoders", 2018.
     """
-    _require_vectors(information, "the information of latent dimensions on factors", at_least=2)
+    if len(information) < 2:
+        raise ValueError("the gap is between the best latent dimension and the second best: give 2 or more.")
+    _require_varied(entropies > 0)
     best, second = information.topk(2, dim=0).values
     return (best - second) / entropies
 
 
-def _require_varied(factors):
-    """Refuse factors of which one is constant: nothing can be known of it."""
-    _require_vectors(factors, "factors")
-    if constant := (factors == factors[0]).all(dim=0).nonzero().flatten().tolist():
-        raise ValueError(f"factor {constant[0]} has the same value everywhere: leave its column out.")
+def _require_varied(varied):
+    """Refuse factors of which one is constant: nothing can be known of it. varied: (factors,) of booleans."""
+    if not varied.all():
+        raise ValueError(f"factor {(~varied).nonzero()[0].item()} has the same value everywhere: leave it out.")
 
 
 def mutual_information_gap(z, factors, bins=20):
@@ -253,7 +254,6 @@ def mutual_information_gap(z, factors, bins=20):
     reach 1: its copy, in bins, has lost some of its entropy.
     Source: Chen et al., 2018, with the bins of disentanglement_lib (Locatello et al., 2019).
     """
-    _require_varied(factors)
     binned = discretize(z, bins)
     information = torch.tensor([[mutual_information(column, factor) for factor in factors.T] for column in binned.T])
     entropies = torch.tensor([mutual_information(factor, factor) for factor in factors.T])
@@ -272,9 +272,9 @@ def separated_attribute_predictability(z, factors, categorical=(), bins=20):
     unlabeled observations", 2018 (there with fitted thresholds instead of bins).
     """
     _require_vectors(z, "z", at_least=2)
-    _require_varied(factors)
+    _require_varied((factors != factors[0]).any(dim=0))
     if z.shape[1] < 2:
-        raise ValueError("SAP compares latent dimensions and needs 2 or more; z has 1.")
+        raise ValueError("SAP compares the best latent dimension with the second best: give 2 or more.")
     centred, v = z.double() - z.double().mean(dim=0), factors.double() - factors.double().mean(dim=0)
     products = (centred.T @ v).square()
     scores = products / (centred.square().sum(dim=0)[:, None] * v.square().sum(dim=0)).clamp(min=1e-12)  # R² of a line
@@ -307,6 +307,7 @@ def code_entropy(q):
 
     q: (n, latent_dim), whole numbers. Returns a float: the sum over the columns of the entropy of their values.
     """
+    _require_vectors(q, "q")
     total = 0.0
     for column in q.T:
         frequencies = column.unique(return_counts=True)[1] / len(q)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from aecourse.losses import bernoulli_nll, gaussian_kl
+from aecourse.losses import bernoulli_nll, gaussian_kl, squared_error
 
 
 def test_kl_is_that_of_torch():
@@ -85,3 +85,8 @@ def test_cross_entropy_of_extreme_logits_is_finite():
 def test_cross_entropy_does_not_broadcast():
     with pytest.raises(ValueError, match="size"):
         bernoulli_nll(torch.zeros(3, 1, 28, 28), torch.zeros(1, 1, 28, 28))
+
+
+def test_squared_error_by_hand():
+    x_hat, x = torch.tensor([[[1.0, 2.0]], [[0.0, 0.0]]]), torch.tensor([[[0.0, 0.0]], [[0.0, -3.0]]])
+    assert squared_error(x_hat, x).tolist() == [5.0, 9.0]

@@ -1,10 +1,12 @@
-"""Fréchet distance, precision and recall, active units: against formulas, by hand, and by brute force."""
+"""Errors of images, Fréchet distance, precision and recall, active units: against formulas, libraries and by hand."""
 
 import math
 
 import pytest
 import torch
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from aecourse import data, metrics
 from aecourse.losses import gaussian_kl
 from aecourse.metrics import active_units, frechet_distance, kl_by_dimension, precision_recall
 
@@ -135,7 +137,7 @@ def test_precision_and_recall_far_from_zero_and_of_too_few_points():
     torch.manual_seed(0)
     real, generated = torch.randn(300, 4), 1.2 * torch.randn(300, 4)
     assert precision_recall(real + 1000, generated + 1000) == pytest.approx(precision_recall(real, generated), abs=0.01)
-    with pytest.raises(ValueError, match="more than k = 3 points; there are 3 and 300"):
+    with pytest.raises(ValueError, match="real should be a tensor .* of 4 rows or more"):
         precision_recall(real[:3], generated)
 
 
@@ -145,3 +147,134 @@ def test_kl_by_dimension_adds_up_to_the_kl():
     torch.testing.assert_close(kl_by_dimension(mu, logvar).sum(), gaussian_kl(mu, logvar).mean())
     logvar[:, 2], mu[:, 2] = 0, 0
     assert kl_by_dimension(mu, logvar)[2] == 0
+
+
+def test_mse_and_psnr_by_hand():
+    x_hat, x = torch.full((2, 1, 4, 4), 0.5), torch.full((2, 1, 4, 4), 0.6)
+    assert math.isclose(metrics.mse(x_hat, x), 0.01, rel_tol=1e-5)
+    assert math.isclose(metrics.psnr(x_hat, x), 20.0, rel_tol=1e-5)
+    bytes_hat, as_bytes = (part.mul(255).round().byte() for part in (x_hat, x))
+    assert math.isclose(metrics.mse(bytes_hat, as_bytes), (25 / 255) ** 2, rel_tol=1e-5), "in the same unit"
+    for other in (x[:1], x[:0], x[:, 0]):
+        with pytest.raises(ValueError, match="images of one shape"):
+            metrics.mse(x_hat, other)
+
+
+def test_psnr_is_that_of_torchmetrics(digits):
+    x = data.to_float(digits.test[:20])
+    x_hat = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
+    expected = peak_signal_noise_ratio(x_hat, x, data_range=1.0).item()
+    assert math.isclose(metrics.psnr(x_hat, x), expected, rel_tol=1e-5)
+    assert metrics.psnr(x, x) == math.inf
+
+
+def test_ssim(digits):
+    x = data.to_float(digits.test[:20])
+    assert math.isclose(metrics.ssim(x, x), 1.0, rel_tol=1e-5)
+    noise = torch.randn_like(x)
+    noisy = [(x + sigma * noise).clamp(0, 1) for sigma in (0.05, 0.2)]
+    assert 1 > metrics.ssim(noisy[0], x) > metrics.ssim(noisy[1], x) > 0
+
+
+def test_probes_tell_codes_apart():
+    labels, test_labels = torch.arange(300) % 3, torch.arange(90) % 3
+    codes, test_codes = (torch.eye(3)[y] + 0.05 * torch.randn(len(y), 3) for y in (labels, test_labels))
+    for probe in (metrics.knn_accuracy, metrics.linear_probe):
+        assert probe(codes, labels, test_codes, test_labels) == 1.0
+        chance = probe(torch.randn(300, 3), labels, torch.randn(90, 3), test_labels)
+        assert 0.1 < chance < 0.6
+    ring, test_ring = torch.randn(300, 2), torch.randn(90, 2)  # inside or outside a circle: no line separates them
+    split = (ring, (ring.norm(dim=1) > 1.2).long(), test_ring, (test_ring.norm(dim=1) > 1.2).long())
+    assert metrics.knn_accuracy(*split) > 0.9 > metrics.linear_probe(*split)
+
+
+def test_nearest_distance_by_hand():
+    references = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
+    images = torch.stack([torch.full((1, 2, 2), 0.1), torch.full((1, 2, 2), 0.8), torch.ones(1, 2, 2)])
+    assert torch.allclose(metrics.nearest_distance(images, references), torch.tensor([0.01, 0.04, 0.0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("entry", range(3))
+def test_nyquist_power_by_hand(entry):
+    # A single bright pixel has the power 1 at every frequency. Stripes of amplitude a add a·height·width at one.
+    i, j = torch.arange(8.0).view(-1, 1), torch.arange(6.0).view(1, -1)
+    stripes = 1 - 2 * ((i + 0 * j, 0 * i + j, i + j)[entry] % 2)
+    dot = torch.zeros(8, 6)
+    dot[0, 0] = 1
+    expected = torch.ones(3)
+    assert torch.allclose(metrics.nyquist_power(dot.view(1, 1, 8, 6)), expected)
+    expected[entry] = (1 + 0.5 * 8 * 6) ** 2
+    images = (dot + 0.5 * stripes).expand(2, 3, 8, 6)
+    assert torch.allclose(metrics.nyquist_power(images), expected, rtol=1e-4)
+
+
+def test_nyquist_power_of_smooth_images_and_of_noise():
+    side = torch.arange(28.0, dtype=torch.double) - 13.3
+    smooth = torch.exp(-(side.view(-1, 1).square() + side.square()) / 4).view(1, 1, 28, 28)
+    assert metrics.nyquist_power(smooth).max() < 0.5
+    noise = metrics.nyquist_power(torch.randn(1000, 1, 28, 28))
+    assert torch.allclose(noise, torch.ones(3), atol=0.2)
+
+
+# What is not defined is refused, and said
+
+
+NAN = torch.tensor([[0.0, 1.0], [float("nan"), 2.0], [3.0, 1.0], [1.0, 1.0], [2.0, 5.0]])
+GOOD = torch.randn(200, 3)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.rand(2, 1, 28, 28) * 255,
+        torch.rand(2, 1, 28, 28) * 2 - 1,
+        torch.full((2, 1, 28, 28), float("nan")),
+        torch.zeros(2, 1, 28, 28, dtype=torch.int64),
+        torch.zeros(2, 1, 28, 28).numpy(),
+    ],
+    ids=["0 to 255", "-1 to 1", "nan", "int64", "NumPy"],
+)
+@pytest.mark.parametrize("metric", [metrics.mse, metrics.psnr, metrics.ssim, metrics.nearest_distance])
+def test_what_is_no_image_is_refused_in_the_same_words(metric, pixels):
+    x = torch.rand(2, 1, 28, 28)
+    for pair in ((pixels, x), (x, pixels)):
+        with pytest.raises(ValueError, match=r"should be a tensor of pixels, uint8 or floats in \[0, 1\]"):
+            metric(*pair)
+
+
+@pytest.mark.parametrize(
+    "function, arguments, problem",
+    [
+        (metrics.mutual_information_gap, (GOOD, torch.zeros(200, 2, dtype=torch.int64)), "factor 0 .* same value"),
+        (metrics.mutual_information_gap, (GOOD[:, :1], torch.arange(200)[:, None]), "2 or more"),
+        (metrics.mutual_information_gap, (NAN, torch.arange(5)[:, None]), "nan"),
+        (metrics.separated_attribute_predictability, (GOOD, torch.ones(200, 1, dtype=torch.int64)), "same value"),
+        (metrics.separated_attribute_predictability, (GOOD[:, :1], torch.arange(200)[:, None]), "2 or more"),
+        (metrics.separated_attribute_predictability, (NAN, torch.arange(5)[:, None]), "nan"),
+        (metrics.discretize, (NAN,), "nan"),
+        (metrics.active_units, (NAN,), "nan"),
+        (metrics.active_units, (GOOD[:1],), "2 rows"),
+        (metrics.frechet_distance, (NAN, NAN), "nan"),
+        (metrics.frechet_distance, (GOOD, GOOD[:1]), "others .* 2 rows"),
+        (metrics.precision_recall, (NAN, NAN[2:]), "nan"),
+        (metrics.precision_recall, (GOOD, GOOD[:3]), "generated .* 4 rows"),
+        (metrics.perplexity, (torch.tensor([0, 1, 2, 3]), 2), "from 0 to 1"),
+        (metrics.perplexity, (torch.tensor([], dtype=torch.int64), 2), "some indices"),
+        (metrics.perplexity, (torch.tensor([-1, 0]), 2), "from 0 to 1"),
+        (metrics.code_entropy, (NAN,), "nan"),
+    ],
+)
+def test_a_metric_of_degenerate_input_says_so(function, arguments, problem):
+    with pytest.raises(ValueError, match=problem):
+        function(*arguments)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError])
+def test_metrics_that_need_a_broken_library_say_why(monkeypatch, error):
+    def broken(name, *rest):
+        raise error("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(metrics.importlib, "import_module", broken)
+    for metric, arguments in ((metrics.ssim, [torch.rand(2, 1, 28, 28)] * 2), (metrics.frechet_distance, [GOOD] * 2)):
+        with pytest.raises(ImportError, match="cannot be computed, because .*torchvision::nms"):
+            metric(*arguments)
