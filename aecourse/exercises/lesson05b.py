@@ -29,39 +29,39 @@ from aecourse.losses import bernoulli_nll, gaussian_kl
 from aecourse.models import reparameterize
 from aecourse.training import default_device
 
-# What the checks of 5b.3, 5b.5 and 5b.6 share: pixels as sure as trained models have them, rightly where an image is
-# white (logits of 40) or black (-120), wrongly where it is grey (-30 to 30). A network's own logits come on top.
+# What the checks of 5b.3, 5b.5 and 5b.6 share: logits as large as those of trained models, right where an image is
+# white (40) or black (-120), wrong where it is grey (-30 to 30). A network's own logits are added to them.
 
-SURE = torch.cat([torch.full((196,), 40.0), torch.full((196,), -120.0), torch.linspace(-30, 30, 392)]).view(28, 28)
+LOGITS = torch.cat([torch.full((196,), 40.0), torch.full((196,), -120.0), torch.linspace(-30, 30, 392)]).view(28, 28)
 
 
-def sure_images(n):
+def mixed_images(n):
     """Up to four images, no two alike: a quarter of each is white, a quarter black, the rest grey."""
     x = graded_images()[:n]
     x[:, :, :7], x[:, :, 7:14] = 1, 0
     return x.to(default_device())
 
 
-def sure_stub(widths=WIDTHS, **methods):
-    """A stub whose logits fit to these images."""
+def stub_with_logits(widths=WIDTHS, **methods):
+    """A stub whose logits fit these images."""
 
     def decode_logits(self, z):
-        return GaussianStub.decode_logits(self, z) + SURE.to(z.device)
+        return GaussianStub.decode_logits(self, z) + LOGITS.to(z.device)
 
     return stub(widths=widths, decode_logits=decode_logits, **methods).to(default_device())
 
 
 def decoded_by(model, count, function, *inputs):
-    """What a function makes of its inputs, and the first codes, as many as are due, that the model decoded for it."""
+    """The result of a function, and the first `count` latent codes that the model decoded for it."""
     model.decoded.clear()
     result = call(function, *inputs, sampled=True)
-    codes = torch.cat(model.decoded) if model.decoded else ()
-    require(len(codes) >= count, f"{count:,} latent codes should be decoded by decode_logits; {len(codes):,} are.")
-    return result, codes[:count]
+    z = torch.cat(model.decoded) if model.decoded else ()
+    require(len(z) >= count, f"decode_logits should decode {count:,} latent codes; it decodes {len(z):,}.")
+    return result, z[:count]
 
 
 def terms_at(model, z, x, *label):
-    """Both terms at codes that were sampled already, as functions of everything that they should depend on."""
+    """Both terms at z, sampled already, as differentiable functions of everything that they should depend on."""
     mu, logvar = model.encode(x, *label)
     sigma = (0.5 * logvar).exp()
     z = mu + ((z - mu) / sigma).detach() * sigma
@@ -73,33 +73,33 @@ def require_sampled(model, function, *one):
     many = [value.repeat(1000, *[1] * (value.ndim - 1)) for value in one]
     for mode, where in ((True, "training"), (False, "evaluation")):
         model.train(mode)
-        codes = torch.cat([decoded_by(model, 1000, function, *many)[1] for _ in range(2)])
+        z = torch.cat([decoded_by(model, 1000, function, *many)[1] for _ in range(2)])
         mu, logvar = (value[0].detach() for value in model.encode(*many))
-        require_normal(codes, mu, (0.5 * logvar).exp(), f"in {where} mode, the latent code of an image")
+        require_normal(z, mu, (0.5 * logvar).exp(), f"in {where} mode, the latent code of an image")
 
 
 # 5b.1 interpolate
 
-walk = Exercise(
+interpolate = Exercise(
     "5b.1",
     latent.interpolate,
     hints=(
         "At t = 0 it is z_start, at t = 1 z_end. What is it at t = ½?",
-        "torch.linspace(0, 1, steps) holds all t. Give it two more axes, so that it meets (batch, latent).",
-        "t.view(-1, 1, 1) * z_end has the shape (steps, batch, latent).",
+        "torch.linspace(0, 1, steps) holds all t. Give it two more axes, to broadcast over (batch, latent_dim).",
+        "t.view(-1, 1, 1) * z_end has the shape (steps, batch, latent_dim).",
     ),
 )
 
 
-@walk.check
+@interpolate.check
 def _(answer):
     start = torch.tensor([[0.0, 10.0], [1.0, 1.0], [5.0, -5.0]])
-    end = torch.tensor([[4.0, 2.0], [1.0, 3.0], [5.0, 5.0]])  # two of their numbers do not change
+    end = torch.tensor([[4.0, 2.0], [1.0, 3.0], [5.0, 5.0]])  # two latent dimensions do not change
     pairs = {5: (start, end)} | {
         steps: 10 * torch.randn(2, batch, dim) for steps, batch, dim in ((2, 1, 20), (12, 10, 20), (21, 50, 7))
     }
     for steps, (a, b) in pairs.items():
-        what = f"for {len(a)} pairs of codes in {steps} steps, what it returns"
+        what = f"for {len(a)} pairs of latent codes in {steps} steps, what it returns"
         result = call(answer, a, b, steps)
         require_tensor(result, (steps, *a.shape), what)
         require_same(result, latent.interpolate(a, b, steps), what, atol=1e-4)
@@ -109,7 +109,7 @@ def _(answer):
 
 
 def line(t_of):
-    """The points on the lines at the t that this function makes of the number of steps."""
+    """An answer: the points on the straight lines at t = t_of(steps)."""
     return lambda z_start, z_end, steps=10: torch.lerp(z_start, z_end, t_of(steps).view(-1, 1, 1))
 
 
@@ -117,23 +117,23 @@ def even(steps):
     return torch.linspace(0, 1, steps)
 
 
-walk.add_mistakes(
+interpolate.add_mistakes(
     line,
     stops_short=("the last point falls short of z_end. Both ends are included.", lambda n: torch.arange(n) / n),
     starts_late=("the first point has left z_start already. Both ends are included.", lambda n: even(n + 1)[1:]),
     neither_end=("neither z_start nor z_end is among the points; both are included.", lambda n: even(n + 2)[1:-1]),
     one_too_many=("it is one point too many: steps counts the points, both ends included.", lambda n: even(n + 1)),
-    walks_back=("it walks from z_end to z_start.", lambda n: 1 - even(n)),
+    walks_back=("it goes from z_end to z_start.", lambda n: 1 - even(n)),
     counts_steps=("it goes far beyond z_end: t runs from 0 to 1.", lambda n: torch.arange(float(n))),
     eases_in=("the points are not evenly spaced.", lambda n: even(n) ** 2),
 )
-walk.add_mistakes(
+interpolate.add_mistakes(
     keeps_the_start=(
         "at the last point z_start still has its full weight. On a line, as z_end comes in, z_start goes out.",
         lambda a, b, steps=10: a + even(steps).view(-1, 1, 1) * b,
     ),
     batch_first=(
-        "the axes are in the order (batch, steps, latent); steps come first.",
+        "the axes are in the order (batch, steps, latent_dim); steps come first.",
         lambda a, b, steps=10: line(even)(a, b, steps).transpose(0, 1),
     ),
     scrambles=(
@@ -141,17 +141,17 @@ walk.add_mistakes(
         lambda a, b, steps=10: line(even)(a, b, steps).transpose(0, 1).reshape(steps, *a.shape),
     ),
     one_axis_short=(
-        "t has to meet all codes and all of their dimensions: give it an axis for each.",
+        "t has to broadcast over the latent codes and over their dimensions: give it an axis for each.",
         lambda a, b, steps=10: a + even(steps).view(-1, 1) * (b - a),
     ),
     one_end_for_all=(
-        "all pairs walk to the first one's end.",
+        "all pairs end at the z_end of the first.",
         lambda a, b, steps=10: line(even)(a, b[:1].expand_as(a), steps),
     ),
 )
 
 
-@walk.mistake("it goes around, on an arc; straight lines are wanted here.")
+@interpolate.mistake("it is a spherical interpolation, on an arc; straight lines are wanted here.")
 def spherical(z_start, z_end, steps=10):
     omega, t = torch.acos(F.cosine_similarity(z_start, z_end, dim=1))[:, None], even(steps).view(-1, 1, 1)
     return ((1 - t) * omega).sin() / omega.sin() * z_start + (t * omega).sin() / omega.sin() * z_end
@@ -163,12 +163,12 @@ prediction(
     "5b.2",
     answer="half",
     replies={
-        "all": "every dimension in use has to earn what its KL costs. Most of fifty do not.",
-        "few": "so few would reconstruct much worse, and reconstruction is the larger term.",
+        "all": "a dimension in use has to improve the reconstruction by at least its KL. Most of fifty do not.",
+        "few": "with so few the reconstruction would be much worse, and it is the larger term.",
     },
     hints=(
-        "A latent dimension that says something costs KL. One that says nothing costs none.",
-        "With 20 dimensions to use, the VAE of part 1 paid about 25 nats.",
+        "A latent dimension that carries information has a KL above 0. One that carries none can have a KL of 0.",
+        "With 20 latent dimensions, the VAE of part 1 had a KL of about 25 nats.",
     ),
 )
 
@@ -179,9 +179,9 @@ nats = Exercise(
     models.VariationalAutoencoder.loss,
     name="loss_in_nats",
     hints=(
-        "Both terms should be in nats per image. Over what does each of them add up, over what does it average?",
+        "Both terms should be in nats per image. Over what is each of them summed, and over what averaged?",
         'With reduction="mean", which is the default, the sum is divided by the number of all pixels of all images.',
-        'reduction="sum" adds up everything. What remains to be divided by?',
+        'reduction="sum" sums over everything. By what does the sum still have to be divided?',
     ),
 )
 
@@ -190,7 +190,7 @@ nats = Exercise(
 def _(answer):
     names = "kl", "reconstruction", "loss"
     for n, widths in ((4, SHARP), (4, WIDTHS), (1, WIDTHS)):
-        model, x = sure_stub(widths, loss=answer), sure_images(n)  # as the lesson puts it into a model
+        model, x = stub_with_logits(widths, loss=answer), mixed_images(n)  # as the lesson puts it into a model
         terms, z = decoded_by(model, n, model.loss, x)
         require_entries(terms, names)
         reconstruction, kl = (term.mean() for term in terms_at(model, z, x))
@@ -205,7 +205,7 @@ def _(answer):
             require_same_gradients(terms["loss"], right["loss"], dict(model.named_parameters()), "the loss")
 
 
-@nats.given("an image costs hundreds of nats or more to reconstruct, and the reconstruction term is below 10.")
+@nats.given("the negative log-likelihood of an image is hundreds of nats, but the reconstruction term is below 10.")
 def loss_in_nats(model, x):
     mu, logvar = model.encode(x)
     logits = model.decode_logits(reparameterize(mu, logvar))
@@ -215,7 +215,7 @@ def loss_in_nats(model, x):
 
 
 def nats_of(terms, sample=reparameterize):
-    """A loss of these terms, (reconstruction, kl) or (reconstruction, kl, loss), made of logits, images and both."""
+    """An answer with these terms, (reconstruction, kl) or with the loss as third, of logits, images and right terms."""
 
     def loss_in_nats(model, x):
         mu, logvar = model.encode(x)
@@ -234,7 +234,7 @@ nats.add_mistakes(
         lambda logits, x, r, kl: (r / 784, kl / 784),
     ),
     entry_too_small=(
-        "loss is right, but its entry reconstruction is still that of one pixel.",
+        "loss is right, but the entry reconstruction is still that of one pixel.",
         lambda logits, x, r, kl: (r / 784, kl, r + kl),
     ),
     nats_per_batch=(
@@ -242,11 +242,11 @@ nats.add_mistakes(
         lambda logits, x, r, kl: (r * len(x), kl),
     ),
     mean_over_pixels=(
-        "a single image still costs a few nats at most, and four images four times as much.",
+        "the reconstruction of an image is still a few nats at most, and that of four images four times as large.",
         lambda logits, x, r, kl: (r * len(x) / 784, kl),
     ),
     fixed_batch=(
-        "the reconstruction is right for batches of 128 images alone.",
+        "the reconstruction is right for batches of 128 images only.",
         lambda logits, x, r, kl: (r * len(x) / 128, kl),
     ),
     squares=(
@@ -258,7 +258,7 @@ nats.add_mistakes(
         lambda logits, x, r, kl: (bernoulli_nll(logits.sigmoid(), x).mean(), kl),
     ),
     from_probabilities=(
-        "where pixels are as sure as in trained models the reconstruction is off. The logits were right.",
+        "for logits as large as those of trained models the reconstruction is off. The loss took logits, and rightly.",
         lambda logits, x, r, kl: (F.binary_cross_entropy(logits.sigmoid(), x, reduction="sum") / len(x), kl),
     ),
     negative=("the reconstruction has the wrong sign: it is never negative.", lambda logits, x, r, kl: (-r, kl)),
@@ -267,7 +267,7 @@ nats.add_mistakes(
         lambda logits, x, r, kl: (r, kl * len(x)),
     ),
     without_kl=("both terms are right, but the loss leaves the KL out.", lambda logits, x, r, kl: (r, kl, r)),
-    detached_kl=("the KL is right, but the encoder does not feel it.", lambda logits, x, r, kl: (r, kl.detach())),
+    detached_kl=("the KL is right, but the encoder gets no gradient.", lambda logits, x, r, kl: (r, kl.detach())),
 )
 nats.add_mistakes(
     lambda sample: nats_of(lambda logits, x, r, kl: (r, kl), sample),
@@ -275,8 +275,8 @@ nats.add_mistakes(
         "the mean is decoded now. The latent code was a sample, and should stay one.",
         lambda mu, logvar: mu,
     ),
-    detached_codes=(
-        "the reconstruction is right, but the encoder learns nothing from it.",
+    detached_z=(
+        "the reconstruction is right, but its gradient does not reach the encoder.",
         lambda mu, logvar: reparameterize(mu, logvar).detach(),
     ),
 )
@@ -288,7 +288,7 @@ bound = Exercise(
     metrics.importance_bound,
     hints=(
         "exp, mean, log. But the exponential of -100 is almost 0 in single precision, and that of -200 is 0.",
-        "torch.logsumexp adds up exponentials without computing them. A mean is a sum divided by k.",
+        "torch.logsumexp sums exponentials without overflow or underflow. A mean is a sum divided by k.",
         "Dividing by k is subtracting log k.",
     ),
 )
@@ -328,7 +328,7 @@ bound.add_mistakes(
         "it adds log k, where a mean asks for the opposite.",
         lambda log_w: log_w.logsumexp(dim=0) + math.log(len(log_w)),
     ),
-    subtracts_k=("it takes k for the logarithm of k.", lambda log_w: log_w.logsumexp(dim=0) - len(log_w)),
+    subtracts_k=("it subtracts k instead of the logarithm of k.", lambda log_w: log_w.logsumexp(dim=0) - len(log_w)),
     divides_by_images=(
         "the sum is divided by the number of images, not by that of the samples.",
         lambda log_w: log_w.logsumexp(dim=0) - math.log(log_w.shape[1]),
@@ -337,26 +337,26 @@ bound.add_mistakes(
         "that is a mean over the images; the mean over the samples of each image is wanted.",
         lambda log_w: log_w.logsumexp(dim=1) - math.log(log_w.shape[1]),
     ),
-    largest_alone=("that is the largest weight alone; the others count as well.", lambda log_w: log_w.amax(dim=0)),
+    largest_alone=("that is only the largest weight; the others count as well.", lambda log_w: log_w.amax(dim=0)),
     no_logarithm=("that is the mean weight itself; its logarithm is wanted.", lambda log_w: log_w.exp().mean(dim=0)),
     as_a_loss=(
         "the sign is wrong: a bound on log p(x) is wanted, not a loss.",
         lambda log_w: -metrics.importance_bound(log_w),
     ),
     naive=(
-        "it is right for weights of moderate size alone. What is exponentiated, and how small is the result?",
+        "it is right only for weights of moderate size. What is exponentiated, and how small is the result?",
         lambda log_w: log_w.exp().mean(dim=0).log(),
     ),
     with_epsilon=(
-        "something is added to the weights so that their logarithm is finite, and small weights drown in it.",
+        "a constant is added to the weights so that their logarithm is finite, but small weights are smaller than it.",
         lambda log_w: (log_w.exp().mean(dim=0) + 1e-30).log(),
     ),
     largest_of_all=(
-        "one reference for all images is not enough: beside a likely image, the weights of another are 0.",
+        "one maximum for all images is not enough: next to a likely image, the weights of another underflow to 0.",
         lambda log_w: (log_w - log_w.max()).exp().mean(dim=0).log() + log_w.max(),
     ),
     mean_taken_out=(
-        "taking out the mean is not enough: a sample may lie far above it, and its exponential is infinite.",
+        "subtracting the mean is not enough: a sample may lie far above it, and its exponential overflows.",
         lambda log_w: (log_w - log_w.mean(dim=0)).exp().mean(dim=0).log() + log_w.mean(dim=0),
     ),
 )
@@ -367,7 +367,7 @@ weights = Exercise(
     "5b.5",
     metrics.log_weights,
     hints=(
-        "Every line but one is right. Which distribution does the encoder mean?",
+        "Every line but one is right. Which distribution do the encoder's outputs describe?",
         "torch.distributions.Normal takes a mean and a standard deviation.",
     ),
 )
@@ -378,14 +378,14 @@ weights = Exercise(
 def _(answer):
     moderate, extreme = (0.3, 0.1, 0.02), (math.exp(5), 0.3, math.exp(-5))
     for k, n, widths in ((1000, 2, moderate), (1, 1, moderate), (1000, 1, extreme), (1, 4, extreme), (5, 2, extreme)):
-        model, x = sure_stub(widths), sure_images(n)
+        model, x = stub_with_logits(widths), mixed_images(n)
         model.weight.mul_(0.05)
-        result, codes = decoded_by(model, k * n, answer, model, x, k)
+        result, decoded = decoded_by(model, k * n, answer, model, x, k)
         what = f"of {k:,} samples for a batch of {n}, what it returns"
         require_tensor(result, (k, n), what, device=x.device)
         mu, logvar = model.encode(x)
         sigma = (0.5 * logvar).exp()
-        orders = codes.view(k, n, 3), codes.view(n, k, 3).transpose(0, 1)  # sample by sample, or image by image
+        orders = decoded.view(k, n, 3), decoded.view(n, k, 3).transpose(0, 1)  # sample by sample, or image by image
         z = min(orders, key=lambda z: ((z - mu) / sigma).square().sum())
         if k == 1000:
             observe(result.mean(dim=0), 0, 8 * result.std(dim=0).max().item() / k**0.5)
@@ -402,7 +402,7 @@ def importance(log_x, log_p, log_q):
 
 
 def weights_with(model, x, k, combine, z=None, order=lambda x, k: x.repeat(k, 1, 1, 1)):
-    """log p(x | z), log p(z) and log q(z | x), each (k, batch), combined, at these codes or at new samples."""
+    """log p(x | z), log p(z) and log q(z | x), each (k, batch), combined, at this z or at new samples."""
     mu, logvar = model.encode(x)
     q = Normal(mu, (0.5 * logvar).exp())
     z = q.sample((k,)) if z is None else z
@@ -425,10 +425,10 @@ weights.add_mistakes(
     no_prior=("log p(z) is missing.", lambda x, p, q: x - q),
     no_posterior=("log q(z | x) is missing: p(x | z) p(z) is to be divided by it.", lambda x, p, q: x + p),
     likelihood_alone=("log p(z) and log q(z | x) are missing.", lambda x, p, q: x),
-    posterior_added=("log q(z | x) has the wrong sign: it is divided by.", lambda x, p, q: x + p + q),
-    upside_down=("log p(z) and log q(z | x) have changed places.", lambda x, p, q: x - p + q),
+    posterior_added=("log q(z | x) has the wrong sign: the weight is divided by q(z | x).", lambda x, p, q: x + p + q),
+    upside_down=("log p(z) and log q(z | x) are swapped.", lambda x, p, q: x - p + q),
     likelihood_subtracted=(
-        "log p(x | z) has the wrong sign: bernoulli_nll is minus a logarithm.",
+        "log p(x | z) has the wrong sign: bernoulli_nll is the negative log-likelihood.",
         lambda x, p, q: p - q - x,
     ),
     as_losses=("all signs are wrong: these are losses.", lambda x, p, q: q - x - p),
@@ -455,7 +455,7 @@ def closed_form(model, x, k):
     return weights_with(model, x, k, lambda log_x, log_p, log_q: log_x - gaussian_kl(*model.encode(x)))
 
 
-@weights.mistake("the latent codes meet images that are not theirs. In which order are codes, in which order images?")
+@weights.mistake("latent codes are paired with the wrong images. In which order are the codes, in which the images?")
 def images_in_another_order(model, x, k):
     return weights_with(model, x, k, importance, order=lambda x, k: x.repeat_interleave(k, dim=0))
 
@@ -466,9 +466,9 @@ conditional = Exercise(
     "5b.6",
     models.ConditionalVAE,
     hints=(
-        "nn.functional.one_hot(y, self.num_classes) makes ten numbers of a label.",
-        "torch.cat([…, …], dim=1) puts them behind the pixels, or behind the latent code.",
-        "After that encode, decode_logits and elbo are those of DenseVAE, with y handed through.",
+        "nn.functional.one_hot(y, self.num_classes) turns a label into a vector of ten numbers.",
+        "torch.cat([…, …], dim=1) appends it to the pixels, or to the latent code.",
+        "After that encode, decode_logits and elbo are those of DenseVAE, with y passed on.",
     ),
 )
 
@@ -490,9 +490,9 @@ def _(answer):
         for name, value in zip(("mu", "logvar"), encoded):
             require_tensor(value, (n, latent_dim), f"{name} of {n} images", device=device)
         logits = call(model.decode_logits, z, few)
-        require_tensor(logits, (n, 1, 28, 28), f"what decode_logits makes of {n} latent codes", device=device)
+        require_tensor(logits, (n, 1, 28, 28), f"the logits of {n} latent codes", device=device)
         images = call(model.decode, z, few)
-        require_tensor(images, (n, 1, 28, 28), f"what decode makes of {n} latent codes", device=device)
+        require_tensor(images, (n, 1, 28, 28), f"the decoded images of {n} latent codes", device=device)
         require_same(images, logits.sigmoid(), "what decode, which was given, returns")
         require_same_gradients(images, logits.sigmoid(), {"the latent code": z}, "what decode returns")
         if n == 12:
@@ -501,21 +501,21 @@ def _(answer):
     require_any_device(elsewhere.encode, x, few)
     require_any_device(elsewhere.decode_logits, torch.randn(n, 20), few)
     record(model)
-    require_sampled(model, model.elbo, sure_images(2)[1:], y[:1])
+    require_sampled(model, model.elbo, mixed_images(2)[1:], y[:1])
     for n in (4, 1):
-        x, few, parameters = sure_images(n), y[:n], dict(model.named_parameters())
-        terms, codes = decoded_by(model, n, model.elbo, x, few)
-        right = terms_at(model, codes, x, few)
+        x, few, parameters = mixed_images(n), y[:n], dict(model.named_parameters())
+        terms, z = decoded_by(model, n, model.elbo, x, few)
+        right = terms_at(model, z, x, few)
         names = "reconstruction", "kl"
         observe(list(require_several(terms, names, "what elbo returns")))
         for name, term, wanted in zip(names, terms, right):
             what = f"for a batch of {n}, {name} of elbo"
             require_tensor(term, (n,), what, device=device)
-            require_same(term, wanted, what, rtol=2e-5)  # labels make a small difference, as long as nothing is learned
+            require_same(term, wanted, what, rtol=2e-5)  # before training, labels make a small difference
             require_same_gradients(term, wanted, parameters, what)
-        terms, codes = decoded_by(model, n, model.loss, x, few)
+        terms, z = decoded_by(model, n, model.loss, x, few)
         require_entries(terms, ("loss", *names), "what loss returns")
-        right = dict(zip(names, (term.mean() for term in terms_at(model, codes, x, few))))
+        right = dict(zip(names, (term.mean() for term in terms_at(model, z, x, few))))
         right["loss"] = sum(right.values())
         for name, wanted in right.items():
             require_same(terms[name], wanted, f"what loss, which was given, returns as {name}")
@@ -523,22 +523,22 @@ def _(answer):
 
 
 def record(model):
-    """Have a model keep the codes that it decodes, and make its posteriors narrow and wide and its pixels sure."""
+    """Have a model record the z that it decodes; give it narrow and wide posteriors, and large logits."""
     encode, decode_logits, model.decoded = model.encode, model.decode_logits, []
 
     def wide(x, y):
         mu, logvar = encode(x, y)
         return mu, logvar + torch.linspace(-10, 3, mu.shape[1], device=x.device)
 
-    def sure(z, y):
+    def large(z, y):
         model.decoded.append(z.detach())
-        return decode_logits(z, y) + SURE.to(z.device)
+        return decode_logits(z, y) + LOGITS.to(z.device)
 
-    model.encode, model.decode_logits = wide, sure
+    model.encode, model.decode_logits = wide, large
 
 
 def require_conditional(model):
-    """Refuse encode and decode_logits unless each result depends on its own input, on its label, and on what learns."""
+    """Refuse encode and decode_logits unless a result depends on its input, on its label, and on the parameters."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)  # an activation after the last layer shows
@@ -557,19 +557,19 @@ def require_conditional(model):
         require_same(out, alone, f"in a batch of ten, {name}, compared with each {what} alone,", rtol=1e-3, atol=1e-3)
         labels = function(inputs[:1].expand_as(inputs), y).flatten(1)
         apart = (labels[:, None] - labels).norm(dim=2)
-        least, a = (apart + torch.full((10,), math.inf, device=y.device).diag()).min(dim=1)
-        require(  # of one-hot labels about 0.9, of learned ones 0.2 or more; a label that is one number makes 1 : 9
-            least.min() > 0.15 * apart.max(),
-            f"{name}: for one {what}, labels {least.argmin()} and {a[least.argmin()]} make a difference of "
-            f"{least.min():.2g}, other labels of up to {apart.max():.2g}. Does each label enter as one-hot?",
+        smallest, other = (apart + torch.full((10,), math.inf, device=y.device).diag()).min(dim=1)
+        require(  # about 0.9 for one-hot labels, 0.2 or more for embeddings; 1 : 9 for a label as one number
+            smallest.min() > 0.15 * apart.max(),
+            f"{name}: for one {what}, labels {smallest.argmin()} and {other[smallest.argmin()]} make a difference of "
+            f"{smallest.min():.2g}, other labels of up to {apart.max():.2g}. Is each label one-hot?",
         )
         ends, middle = (inputs, inputs.flip(0)), (inputs + inputs.flip(0)) / 2
         bend = function(middle, 0 * y) - sum(function(end, 0 * y) for end in ends) / 2
-        linear = f"for one label, {name} is a linear function of the {what}, or none. Where does it pass an activation?"
+        linear = f"for one label, {name} is linear in the {what}, or does not depend on it. Where is an activation?"
         require(bend.abs().max() > 1e-3 * out.abs().max(), linear)
         one_sided = f"{name} lies between {out.min():.2g} and {out.max():.2g}. Is there an activation after its layer?"
         require(out.min() < -1 and out.max() > 1, one_sided)
-        require(out.requires_grad, f"{name} is cut off from what learns: is there a detach or a no_grad?")
+        require(out.requires_grad, f"no gradient of {name} reaches the parameters: is there a detach or a no_grad?")
         parameters = {f"the {what}": inputs} | dict(model.named_parameters())
         gradients = torch.autograd.grad(out.square().sum(), list(parameters.values()), allow_unused=True)
         for (layer, parameter), gradient in zip(parameters.items(), gradients):
@@ -583,7 +583,7 @@ def require_conditional(model):
 
 
 def encoding(label=lambda y: F.one_hot(y, 10), activation=torch.relu):
-    """The course's model, but for what is made of the label, or of the hidden layer, in encode."""
+    """The course's model with another encoding of the label, or another activation, in encode."""
 
     def encode(self, x, y):
         h = activation(self.encoder[0](torch.cat([x.flatten(1), label(y)], dim=1)))
@@ -593,7 +593,7 @@ def encoding(label=lambda y: F.one_hot(y, 10), activation=torch.relu):
 
 
 def elbo_of(terms=lambda reconstruction, kl: (reconstruction, kl), sample=reparameterize, label=lambda y: y):
-    """The course's model, but for what elbo makes of its terms, or decodes."""
+    """The course's model with an elbo that changes its terms, the sample that it decodes, or the label."""
 
     def elbo(self, x, y):
         mu, logvar = self.encode(x, y)
@@ -604,17 +604,17 @@ def elbo_of(terms=lambda reconstruction, kl: (reconstruction, kl), sample=repara
 
 
 conditional.add_mistakes(
-    no_label=("the encoder does not see the label.", encoding(lambda y: 0 * F.one_hot(y, 10))),
+    no_label=("the encoder does not use the label.", encoding(lambda y: 0 * F.one_hot(y, 10))),
     one_number=(
-        "the label is one number, as if a 9 were nine times a 1. Make it one-hot.",
+        "the label enters as one number, as if a 9 were nine times a 1. Make it one-hot.",
         encoding(lambda y: y[:, None].expand(-1, 10)),
     ),
     counts_classes=(
-        "the classes are counted from the labels at hand: without a 9 among them there are too few.",
+        "the number of classes is taken from the labels of the batch: without a 9 among them it is too small.",
         encoding(F.one_hot),
     ),
     linear_encoder=(
-        "the encoder has no activation: without one between them, two layers do no more than one.",
+        "the encoder has no activation: two linear layers without one between them are one linear layer.",
         encoding(activation=lambda h: h),
     ),
     decodes_the_mean=("elbo decodes the mean; a sample is wanted.", elbo_of(sample=lambda mu, logvar: mu)),
@@ -622,8 +622,8 @@ conditional.add_mistakes(
         "elbo multiplies the noise by the variance, where the standard deviation belongs.",
         elbo_of(sample=lambda mu, logvar: reparameterize(mu, 2 * logvar)),
     ),
-    detached_codes=(
-        "elbo detaches the latent code: the encoder learns nothing from the reconstruction.",
+    detached_z=(
+        "elbo detaches the latent code: no gradient of the reconstruction reaches the encoder.",
         elbo_of(sample=lambda mu, logvar: reparameterize(mu, logvar).detach()),
     ),
     kl_first=(
@@ -631,7 +631,7 @@ conditional.add_mistakes(
         elbo_of(lambda reconstruction, kl: (kl, reconstruction)),
     ),
     sum_in_the_first=(
-        "the first term of elbo holds the KL as well; the two are wanted apart.",
+        "the first term of elbo contains the KL as well; return the two separately.",
         elbo_of(lambda reconstruction, kl: (reconstruction + kl, kl)),
     ),
     negative_kl=("kl has the wrong sign: a divergence is never negative.", elbo_of(lambda r, kl: (r, -kl))),
@@ -647,8 +647,8 @@ conditional.add_mistakes(
 )
 
 
-@conditional.mistake("elbo samples while training alone. In evaluation mode, too, the ELBO is that of a sample.")
-class SamplesWhileTraining(models.ConditionalVAE):
+@conditional.mistake("elbo samples in training mode only. In evaluation mode, too, the ELBO needs a sample.")
+class SamplesInTrainingOnly(models.ConditionalVAE):
     def elbo(self, x, y):
         mu, logvar = self.encode(x, y)
         z = reparameterize(mu, logvar) if self.training else mu

@@ -27,14 +27,14 @@ beta_elbo = Exercise(
     models.VariationalAutoencoder.loss,
     name="beta_elbo",
     hints=(
-        "With a large beta, does a nat of KL count for more than before, or for less? Follow beta through the loss.",
+        "With a large beta, does the KL term have more weight than before, or less? Follow beta through the loss.",
         "beta should multiply the KL term, and nothing else.",
     ),
 )
 
 
 class BetaVAE(GaussianStub, models.VariationalAutoencoder):
-    """As the lesson's model, whose loss is the learner's function; with large logits, and in training another mu."""
+    """The lesson's model, whose loss is the learner's function; with large logits, and another mu in training mode."""
 
     def encode(self, x):
         mu, logvar = super().encode(x)
@@ -64,14 +64,14 @@ def _(answer):
         require_same_gradients(terms["loss"], right["loss"], dict(model.named_parameters()), f"{at} the loss")
 
 
-@beta_elbo.given("the larger beta is, the less the KL term counts beside the reconstruction.")
+@beta_elbo.given("the larger beta is, the smaller the weight of the KL term relative to the reconstruction.")
 def the_bug_itself(model, x):
     reconstruction, kl = (term.mean() for term in model.elbo(x))
     return {"loss": model.beta * reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
 def changed(**formulas):
-    """The right answer, but for these entries, each a function of reconstruction, kl and beta."""
+    """The right answer with these entries replaced, each by a function of reconstruction, kl and beta."""
 
     def answer(model, x):
         right = models.VariationalAutoencoder.loss(model, x)
@@ -82,8 +82,8 @@ def changed(**formulas):
 
 
 beta_elbo.add_mistakes(
-    divides_the_reconstruction=("the loss shrinks as beta grows.", changed(loss=lambda r, kl, beta: r / beta + kl)),
-    divides_the_kl=("a larger beta makes the KL term small.", changed(loss=lambda r, kl, beta: r + kl / beta)),
+    divides_the_reconstruction=("the loss falls as beta grows.", changed(loss=lambda r, kl, beta: r / beta + kl)),
+    divides_the_kl=("a larger beta makes the KL term smaller.", changed(loss=lambda r, kl, beta: r + kl / beta)),
     beta_on_both=("beta does not move the loss's minimum.", changed(loss=lambda r, kl, beta: beta * (r + kl))),
     beta_squared=(
         "twice the beta makes the KL term four times as large.",
@@ -91,26 +91,26 @@ beta_elbo.add_mistakes(
     ),
     without_beta=("the loss is the same for every beta.", changed(loss=lambda r, kl, beta: r + kl)),
     subtracts=("the loss falls as the KL grows.", changed(loss=lambda r, kl, beta: r - beta * kl)),
-    forgets_the_reconstruction=("reconstructions do not count at all.", changed(loss=lambda r, kl, beta: beta * kl)),
-    forgets_the_kl=("the KL does not count at all.", changed(loss=lambda r, kl, beta: r)),
+    forgets_the_reconstruction=("the reconstruction has no weight.", changed(loss=lambda r, kl, beta: beta * kl)),
+    forgets_the_kl=("the KL has no weight.", changed(loss=lambda r, kl, beta: r)),
     reports_beta_kl=("the reported kl changes with beta.", changed(kl=lambda r, kl, beta: beta * kl)),
     detaches_the_kl=(
-        "the value is right, but the model would never learn that its KL counts.",
+        "the value is right, but no gradient of the KL reaches the model.",
         changed(loss=lambda r, kl, beta: r + beta * kl.detach()),
     ),
     detaches_the_reconstruction=(
-        "the value is right, but the decoder would learn nothing.",
+        "the value is right, but no gradient reaches the decoder.",
         changed(loss=lambda r, kl, beta: r.detach() + beta * kl),
     ),
 )
 
 
-@beta_elbo.mistake("the same images twice over have twice the loss and twice the terms.")
+@beta_elbo.mistake("a batch repeated twice has twice the loss and twice the terms.")
 def sums_over_the_batch(model, x):
     return {name: len(x) * value for name, value in models.VariationalAutoencoder.loss(model, x).items()}
 
 
-@beta_elbo.mistake("it is a loss for each image; one for the batch is wanted.")
+@beta_elbo.mistake("it is a loss for each image; one scalar for the batch is wanted.")
 def keeps_the_images_apart(model, x):
     r, kl = model.elbo(x)
     return {"loss": r + model.beta * kl, "reconstruction": r, "kl": kl}
@@ -122,9 +122,9 @@ effective_beta = Exercise(
     "6.2",
     losses.effective_beta,
     hints=(
-        "A loss may be multiplied by any number without moving its minimum. Make the reconstruction a sum first.",
+        "A positive factor in front of a loss does not move its minimum. Make the reconstruction a sum first.",
         "A mean over 784 pixels is the sum over 784. Multiply the whole loss by 784: what becomes of the weight?",
-        "A mean over 20 latent dimensions is the sum over 20, so the weight counts for a twentieth.",
+        "A mean over 20 latent dimensions is the sum over 20, so the KL has a twentieth of the weight.",
     ),
 )
 REDUCTIONS = ("mean", "sum"), ("sum", "mean"), ("mean", "mean"), ("sum", "sum")
@@ -153,8 +153,8 @@ def scaled(mean_reconstruction, mean_kl):
 
 
 effective_beta.add_mistakes(
-    divides_by_pixels=("does a small reconstruction make the KL count for less?", scaled((-1, 0), (0, -1))),
-    multiplies_by_latent=("does the KL count for more if it is a mean?", scaled((1, 0), (0, 1))),
+    divides_by_pixels=("does a smaller reconstruction give the KL less weight?", scaled((-1, 0), (0, -1))),
+    multiplies_by_latent=("does the KL have more weight if it is a mean?", scaled((1, 0), (0, 1))),
     the_wrong_way_round=("both means have the opposite of their effect.", scaled((-1, 0), (0, 1))),
     ignores_the_pixels=("a mean of the reconstruction makes no difference.", scaled((0, 0), (0, -1))),
     ignores_the_latent_dimensions=("a mean of the KL makes no difference.", scaled((1, 0), (0, 0))),
@@ -163,7 +163,7 @@ effective_beta.add_mistakes(
 )
 
 
-@effective_beta.mistake("sum is taken for mean: which of the two makes a term small?")
+@effective_beta.mistake("sum is taken for mean: which of the two makes a term smaller?")
 def takes_sums_for_means(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
     return weight * (pixels if reconstruction == "sum" else 1) / (latent_dim if kl == "sum" else 1)
 
@@ -178,7 +178,7 @@ def elif_for_the_reconstruction(weight, pixels, latent_dim, reconstruction="sum"
     return weight / latent_dim if kl == "mean" else weight * pixels if reconstruction == "mean" else weight
 
 
-@effective_beta.mistake("it is rounded down: // drops what / keeps.")
+@effective_beta.mistake("it is rounded down: // drops the fraction that / keeps.")
 def integer_division(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
     return weight * (pixels if reconstruction == "mean" else 1) // (latent_dim if kl == "mean" else 1)
 
@@ -194,12 +194,12 @@ prediction(
     "6.3",
     answer="less",
     replies={
-        "more": "more than 25 cannot be: a model that stays as it is pays 25 nats more.",
-        "exactly": "a model that stays as it is pays 25 nats more; but it may change.",
+        "more": "the loss of a model that stays as it is rises by 25 nats; the minimum cannot rise by more.",
+        "exactly": "the loss of a model that stays as it is rises by 25 nats; but the model may change.",
     },
     hints=(
-        "A model that does not change at all pays 25 nats more. Can it do better?",
-        "When the KL term weighs more, the model can have less of it.",
+        "The loss of a model that does not change at all rises by 25 nats. Can the model do better?",
+        "When the KL term has more weight, the model can reduce its KL.",
     ),
 )
 
@@ -211,7 +211,7 @@ code_entropy = Exercise(
     hints=(
         "For one column: which values occur, and in what fraction p of the images? The entropy is -Σ p log p.",
         "column.unique(return_counts=True) gives the values and how often each occurs.",
-        "Add up the entropies of all columns. Natural logarithms give nats.",
+        "Sum the entropies of all columns. Natural logarithms give nats.",
     ),
 )
 
@@ -224,8 +224,8 @@ def _(answer):
         (torch.tensor([[3.0], [3.0], [3.0], [-1.0]]), "one column 3, 3, 3, -1"),
         (four, "one column 0, 1, -2, 7"),
         (four.repeat(1, 2), "two columns 0, 1, -2, 7"),
-        (torch.full((6, 3), 2.0), "six equal codes"),
-        (torch.tensor([[2.0, -1.0, 0.0]]), "a single code"),
+        (torch.full((6, 3), 2.0), "six equal latent codes"),
+        (torch.tensor([[2.0, -1.0, 0.0]]), "a single latent code"),
         ((torch.randn(10_000, 32) * torch.linspace(0.1, 100, 32)).round(), "10,000 latent codes of 32 dimensions"),
     ):
         what = f"the entropy of {what}"
@@ -260,11 +260,11 @@ code_entropy.add_mistakes(
         lambda q: sum(math.log(len(p)) for p in fractions(q)),
     ),
     not_normalised=(
-        "a sum of p log p needs fractions: do they add up to 1?",
+        "a sum of p log p needs fractions: do they sum to 1?",
         lambda q: -sum((p * len(q) * (p * len(q)).log()).sum().item() for p in fractions(q)),
     ),
     sum_of_logarithms=(
-        "a rare value counts as much as a frequent one: p stands before the logarithm, too.",
+        "a rare value has as much weight as a frequent one: p stands before the logarithm, too.",
         lambda q: -sum(p.log().sum().item() for p in fractions(q)),
     ),
     counts_texts=(
@@ -293,28 +293,28 @@ traverse = Exercise(
     latent.traverse,
     hints=(
         "As many copies of z as there are values, one under the other; then one column is overwritten.",
-        "z.repeat(steps, 1) copies; expand would not, and writing to it fails or writes everywhere.",
+        "z.repeat(steps, 1) copies; expand does not, and writing to it fails or changes every row.",
     ),
 )
 
 
 @traverse.check
 def _(answer):
-    for steps, latent_dim, numbers in ((5, 4, (2, 0, 1, 3)), (1, 3, (1,)), (6, 6, (5,)), (11, 20, (13,))):
+    for steps, latent_dim, dims in ((5, 4, (2, 0, 1, 3)), (1, 3, (1,)), (6, 6, (5,)), (11, 20, (13,))):
         z, values = torch.randn(latent_dim).round(), 10 * torch.rand(steps) - 5  # on the CPU, as in_batches gives them
-        for number in numbers:
-            what = f"with latent = {latent_dim}, steps = {steps} and number = {number}, what it returns"
-            codes = call(answer, z, number, values)
-            require_tensor(codes, (steps, latent_dim), what, device=z.device)
-            require_same(codes, latent.traverse(z, number, values), what)
+        for dim in dims:
+            what = f"with latent_dim = {latent_dim}, steps = {steps} and dim = {dim}, what it returns"
+            path = call(answer, z, dim, values)
+            require_tensor(path, (steps, latent_dim), what, device=z.device)
+            require_same(path, latent.traverse(z, dim, values), what)
 
 
 traverse.add_mistakes(
-    adds=("the values are added; it should be set to them.", lambda z, i, v: latent.traverse(z, i, z[i] + v)),
-    multiplies=("it is multiplied by the values, not set to them.", lambda z, i, v: latent.traverse(z, i, z[i] * v)),
+    adds=("the values are added; set the dimension to them.", lambda z, i, v: latent.traverse(z, i, z[i] + v)),
+    multiplies=("the values are factors; set the dimension to them.", lambda z, i, v: latent.traverse(z, i, z[i] * v)),
     sets_all=("all dimensions are set, not one.", lambda z, i, v: v[:, None].repeat(1, len(z))),
     sets_nothing=("nothing changes: every row is z.", lambda z, i, v: z.repeat(len(v), 1)),
-    counts_from_one=("the dimension before is set: they count from 0.", lambda z, i, v: latent.traverse(z, i - 1, v)),
+    counts_from_one=("the dimension before it is set: count from 0.", lambda z, i, v: latent.traverse(z, i - 1, v)),
     always_the_first=("dimension 0 is set, whichever is asked for.", lambda z, i, v: latent.traverse(z, 0, v)),
     others_are_zero=("all others are 0; they should stay as in z.", lambda z, i, v: latent.traverse(0 * z, i, v)),
     sorts=("the values come in another order.", lambda z, i, v: latent.traverse(z, i, v.sort().values)),
@@ -322,7 +322,7 @@ traverse.add_mistakes(
         "every row is the last: are all one tensor?",
         lambda z, i, v: latent.traverse(z, i, v[-1:].expand(len(v))),
     ),
-    transposed=("rows and columns are exchanged: a row is a code.", lambda z, i, v: latent.traverse(z, i, v).T),
+    transposed=("rows and columns are exchanged: a row is a latent code.", lambda z, i, v: latent.traverse(z, i, v).T),
     evenly_spaced=(
         "the values are evenly spaced from the first to the last; the given ones need not be.",
         lambda z, i, v: latent.traverse(z, i, torch.linspace(v[0], v[-1], len(v))),
@@ -331,23 +331,23 @@ traverse.add_mistakes(
 
 
 @traverse.mistake("it writes into z itself: make a copy first.")
-def sets_in_z(z, number, values):
-    codes = []
+def sets_in_z(z, dim, values):
+    path = []
     for value in values:
-        z[number] = value
-        codes.append(z.clone())
-    return torch.stack(codes)
+        z[dim] = value
+        path.append(z.clone())
+    return torch.stack(path)
 
 
 @traverse.mistake("the rows of an expanded tensor share their memory: no single one can be written to.")
-def expands(z, number, values):
-    codes = z.expand(len(values), -1)
-    codes[:, number] = values
-    return codes
+def expands(z, dim, values):
+    path = z.expand(len(values), -1)
+    path[:, dim] = values
+    return path
 
 
 @traverse.mistake("a row is set where a column is meant.")
-def sets_a_row(z, number, values):
-    codes = z.repeat(len(values), 1)
-    codes[number] = values
-    return codes
+def sets_a_row(z, dim, values):
+    path = z.repeat(len(values), 1)
+    path[dim] = values
+    return path

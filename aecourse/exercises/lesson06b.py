@@ -26,8 +26,8 @@ mutual_information = Exercise(
     "6b.1",
     metrics.mutual_information,
     hints=(
-        "If b has m values, torch.bincount(a * m + b) counts pairs, and view makes a table: a row for each value of a.",
-        "Divided by n it is p(a, b). Its sums along the two axes are p(a) and p(b), and their product is a table too.",
+        "If b has m values, torch.bincount(a * m + b) counts pairs; view makes a table: a row for each value of a.",
+        "Divided by n it is p(a, b). Its sums along the axes are the marginals. Their product is a table, too.",
         "Leave out the pairs that never occur before you take the logarithm: 0 · log 0 counts as 0.",
     ),
 )
@@ -37,7 +37,7 @@ mutual_information = Exercise(
 def _(answer):
     a, b = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2]), torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
     many, few = torch.randint(50, (10_000,)), torch.randint(30, (10_000,))
-    for x, y, what in (  # on the CPU, as codes from in_batches and the factors are
+    for x, y, what in (  # on the CPU, as latent codes from in_batches and factors are
         (a, b, "0 0 0 0 1 1 1 2 and 0 0 0 1 1 1 0 1"),
         (b, a, "0 0 0 1 1 1 0 1 and 0 0 0 0 1 1 1 2"),
         (a, a, "0 0 0 0 1 1 1 2 and itself"),
@@ -67,9 +67,9 @@ def entropy(p):
 mutual_information.add_mistakes(
     in_bits=("those are bits; nats are wanted.", lambda a, b: metrics.mutual_information(a, b) / math.log(2)),
     negative=("mutual information is never negative.", lambda a, b: -metrics.mutual_information(a, b)),
-    counts=("counts are no probabilities yet.", lambda a, b: len(a) * metrics.mutual_information(a, b)),
-    entropy_of_a=("that is the entropy of a alone.", lambda a, b: metrics.mutual_information(a, a)),
-    entropy_of_b=("that is the entropy of b alone.", lambda a, b: metrics.mutual_information(b, b)),
+    counts=("counts are not yet probabilities.", lambda a, b: len(a) * metrics.mutual_information(a, b)),
+    entropy_of_a=("that is only the entropy of a.", lambda a, b: metrics.mutual_information(a, a)),
+    entropy_of_b=("that is only the entropy of b.", lambda a, b: metrics.mutual_information(b, b)),
     joint_entropy=("that is the entropy of the pairs.", lambda a, b: entropy(table(a, b)[0])),
     independent=("that is the entropy that independent pairs would have.", lambda a, b: entropy(table(a, b)[1])),
     zero_log_zero=(
@@ -77,23 +77,23 @@ mutual_information.add_mistakes(
         lambda a, b: (table(a, b)[0] * (table(a, b)[0] / table(a, b)[1]).log()).sum().item(),
     ),
     weighs_by_the_product=(
-        "every term is weighed by p(a) · p(b); the formula has p(a, b) before the logarithm.",
+        "every term is weighted by p(a) · p(b); the formula has p(a, b) before the logarithm.",
         lambda a, b: (table(a, b)[1] * (table(a, b)[0] / table(a, b)[1]).clamp(min=1e-9).log()).sum().item(),
     ),
     conditional=(
-        "the logarithm is of p(a, b) over one of p(a) and p(b), where it should be over both.",
+        "p(a, b) is divided by one of p(a) and p(b) only; divide by both.",
         lambda a, b: entropy(table(a, b)[0]) - metrics.mutual_information(a, a),
     ),
 )
 
 
-@mutual_information.mistake("a small number added to the probabilities changes them; leave out what never occurs.")
-def small_number_added(a, b):
+@mutual_information.mistake("a small constant added to the probabilities changes them; leave out what never occurs.")
+def small_constant_added(a, b):
     joint = table(a, b)[0] + 0.01
     return (joint * (joint / (joint.sum(dim=1, keepdim=True) * joint.sum(dim=0))).log()).sum().item()
 
 
-@mutual_information.mistake("pairs are mixed up: a * m + b tells them apart only if b has at most m values.")
+@mutual_information.mistake("different pairs are counted as one: a * m + b is unique only if b has at most m values.")
 def counts_with_the_values_of_a(a, b):
     values = int(a.max()) + 1
     joint = torch.bincount(a * values + b, minlength=values * (values + int(b.max()))) / len(a)
@@ -102,7 +102,7 @@ def counts_with_the_values_of_a(a, b):
     return (torch.xlogy(joint, joint) - torch.xlogy(joint, independent)).sum().item()
 
 
-@mutual_information.mistake("rare pairs are lost.")
+@mutual_information.mistake("rare pairs are left out.")
 def drops_rare_pairs(a, b):
     joint, independent = table(a, b)
     return (joint * (joint / independent).log())[joint > 0.0012].sum().item()
@@ -114,7 +114,7 @@ gap = Exercise(
     "6b.2",
     metrics.information_gap,
     hints=(
-        "Of each column you need the two largest numbers: topk(2, dim=…), or sort.",
+        "Of each column you need the two largest values: topk(2, dim=…), or sort.",
         "Rows are latent dimensions, columns are factors: for each factor, look along axis 0.",
         "Every factor's gap is divided by that factor's own entropy.",
     ),
@@ -123,13 +123,13 @@ gap = Exercise(
 
 @gap.check
 def _(answer):
-    told = torch.tensor([[0.2, 0.1, 0.9], [1.2, 0.1, 0.4], [0.7, 0.0, 0.3], [0.1, 0.0, 0.7]])
+    mixed = torch.tensor([[0.2, 0.1, 0.9], [1.2, 0.1, 0.4], [0.7, 0.0, 0.3], [0.1, 0.0, 0.7]])
     for information, what in (
-        (told, "four latent dimensions and three factors"),
+        (mixed, "four latent dimensions and three factors"),
         (2 * torch.rand(10, 5), "ten latent dimensions and five factors"),
         (torch.rand(2, 6), "two latent dimensions and six factors"),
-        (torch.tensor([[0.7], [0.7], [0.1]]), "one factor of which two latent dimensions know the same"),
-        (torch.zeros(3, 2), "two factors of which no latent dimension knows anything"),
+        (torch.tensor([[0.7], [0.7], [0.1]]), "one factor on which two latent dimensions are equally informative"),
+        (torch.zeros(3, 2), "two factors on which no latent dimension is informative"),
     ):
         entropies = torch.linspace(0.4, 4, information.shape[1])
         result, what = call(answer, information, entropies), f"for {what}, what it returns"
@@ -148,7 +148,7 @@ gap.add_mistakes(
     ),
     forgets_the_entropy=("a gap is a fraction of the entropy.", lambda i, h: ranked(i)[0] - ranked(i)[1]),
     smallest_first=("a gap is never negative.", lambda i, h: -metrics.information_gap(i, h)),
-    best_alone=("that is the best latent dimension alone.", lambda i, h: i.amax(dim=0) / h),
+    best_alone=("that is only the best latent dimension.", lambda i, h: i.amax(dim=0) / h),
     counts_from_zero=("that is the gap from the best to the third.", lambda i, h: (ranked(i)[0] - ranked(i)[2]) / h),
     range_of_all=("that is the gap from the best to the worst.", lambda i, h: (i.amax(dim=0) - i.amin(dim=0)) / h),
     against_the_mean=("that is the gap from the best to the mean.", lambda i, h: (i.amax(dim=0) - i.mean(dim=0)) / h),
@@ -161,7 +161,7 @@ gap.add_mistakes(
         lambda i, h: (ranked(i, 1)[:, 0] - ranked(i, 1)[:, 1]) / h,
     ),
     wipes_out_all_of_the_best=(
-        "where two latent dimensions know equally much, the second best is as good as the best.",
+        "where two latent dimensions are equally informative, the second best is as good as the best.",
         lambda i, h: (i.amax(dim=0) - torch.where(i == i.amax(dim=0), 0.0, i).amax(dim=0)) / h,
     ),
 )
@@ -180,7 +180,7 @@ capacity_loss = Exercise(
     "6b.3",
     losses.capacity_loss,
     hints=(
-        "Take the gradient by kl. On which side of the capacity does it push down, and on which up?",
+        "Take the gradient with respect to kl. On which side of the capacity does it lower the KL, on which raise it?",
         "A distance is never negative. What does the formula have around KL − C?",
     ),
 )
@@ -206,7 +206,7 @@ def _(answer):
         require_same_gradients(result, right, {"reconstruction": reconstruction, "kl": kl}, what)
 
 
-@capacity_loss.given("a batch whose KL is below the capacity has a loss below its reconstruction alone.")
+@capacity_loss.given("a batch whose KL is below the capacity has a loss smaller than its reconstruction term.")
 def the_bug_itself(reconstruction, kl, capacity, gamma=10.0):
     return reconstruction.mean() + gamma * (kl.mean() - capacity)
 
@@ -217,20 +217,20 @@ def away(kl, capacity):
 
 capacity_loss.add_mistakes(
     one_sided=(
-        "below the capacity nothing is charged.",
+        "below the capacity there is no penalty.",
         lambda r, kl, c, g=10.0: r.mean() + g * (kl.mean() - c).relu(),
     ),
-    per_image=("each image is held to the capacity.", lambda r, kl, c, g=10.0: (r + g * (kl - c).abs()).mean()),
-    squared=("near the capacity there is hardly a slope.", lambda r, kl, c, g=10.0: r.mean() + g * away(kl, c) ** 2),
-    of_each_image=("it is a loss for each image, not one for all.", lambda r, kl, c, g=10.0: r + g * away(kl, c)),
-    sums=("the same images twice over have another loss.", lambda r, kl, c, g=10.0: r.sum() + g * (kl.sum() - c).abs()),
-    forgets_gamma=("gamma counts as 1, whatever it is.", lambda r, kl, c, g=10.0: r.mean() + away(kl, c)),
-    gamma_is_ten=("gamma counts as 10, whatever it is.", lambda r, kl, c, g=10.0: losses.capacity_loss(r, kl, c)),
-    gamma_on_both=("gamma weighs the reconstruction, too.", lambda r, kl, c, g=10.0: g * (r.mean() + away(kl, c))),
+    per_image=("each image's KL is held at the capacity.", lambda r, kl, c, g=10.0: (r + g * (kl - c).abs()).mean()),
+    squared=("near the capacity the gradient is near 0.", lambda r, kl, c, g=10.0: r.mean() + g * away(kl, c) ** 2),
+    of_each_image=("it is a loss for each image, not a scalar.", lambda r, kl, c, g=10.0: r + g * away(kl, c)),
+    sums=("a batch repeated twice has another loss.", lambda r, kl, c, g=10.0: r.sum() + g * (kl.sum() - c).abs()),
+    forgets_gamma=("gamma has no effect: it is always 1.", lambda r, kl, c, g=10.0: r.mean() + away(kl, c)),
+    gamma_is_ten=("gamma has no effect: it is always 10.", lambda r, kl, c, g=10.0: losses.capacity_loss(r, kl, c)),
+    gamma_on_both=("gamma weights the reconstruction, too.", lambda r, kl, c, g=10.0: g * (r.mean() + away(kl, c))),
     forgets_the_capacity=("the loss is the same at any capacity.", lambda r, kl, c, g=10.0: r.mean() + g * kl.mean()),
-    kl_only=("the reconstruction does not count.", lambda r, kl, c, g=10.0: g * away(kl, c) + 0 * r.mean()),
-    detaches_kl=("the KL would never move.", lambda r, kl, c, g=10.0: losses.capacity_loss(r, kl.detach(), c, g)),
-    detaches_r=("nothing is learned of images.", lambda r, kl, c, g=10.0: losses.capacity_loss(r.detach(), kl, c, g)),
+    kl_only=("the reconstruction has no weight.", lambda r, kl, c, g=10.0: g * away(kl, c) + 0 * r.mean()),
+    detaches_kl=("no gradient reaches the KL.", lambda r, kl, c, g=10.0: losses.capacity_loss(r, kl.detach(), c, g)),
+    detaches_r=("reconstruction has no gradient.", lambda r, kl, c, g=10.0: losses.capacity_loss(r.detach(), kl, c, g)),
 )
 
 # 6b.4 methods or seeds?
@@ -239,11 +239,11 @@ prediction(
     "6b.4",
     answer="seeds",
     replies={
-        "methods": "the three methods weigh the same two terms differently; neither term knows an axis. "
+        "methods": "the three methods weight the same two terms differently; neither term prefers an axis. "
         "Run on and compare."
     },
     hints=(
-        "Nothing in these losses says which directions of the latent code should be the axes. What decides it, then?",
+        "Nothing in these losses says which directions of the latent space become the axes. What decides it, then?",
         "Locatello et al. (2019) trained more than 12,000 models. What does the title of their paper challenge?",
     ),
 )
@@ -309,20 +309,20 @@ def moved(model, factors, factor, low, high, output=0):
 attribute.add_mistakes(
     low_minus_high=("it points from high to low.", lambda *case: -latent.attribute_vector(*case)),
     sums=("it is a sum over the sprites; take the mean.", lambda *case: moved(*case).sum(dim=0)),
-    takes_logvar=("it is how logvar moves; the mean is mu.", lambda *case: moved(*case, output=1).mean(dim=0)),
-    first_only=("it is the first sprite's move alone.", lambda *case: moved(*case)[0]),
+    takes_logvar=("it is the change of logvar; the mean is mu.", lambda *case: moved(*case, output=1).mean(dim=0)),
+    first_only=("it is the change of the first sprite only.", lambda *case: moved(*case)[0]),
     keeps_all=("it is a vector for each sprite; take the mean.", lambda *case: moved(*case)),
-    mean_over_the_code=("the mean is over latent dimensions, not sprites.", lambda *case: moved(*case).mean(dim=1)),
+    mean_over_dimensions=("the mean is over latent dimensions, not sprites.", lambda *case: moved(*case).mean(dim=1)),
     unit_length=(
-        "its length is 1; how far the code moves is lost.",
+        "its length is 1; how far the latent code moves is lost.",
         lambda *case: nn.functional.normalize(moved(*case).mean(0), dim=0),
     ),
     per_step=(
-        "it is the move of one step of the factor.",
+        "it is the change for one step of the factor.",
         lambda *case: moved(*case).mean(dim=0) / (case[4] - case[3]),
     ),
     high_alone=(
-        "low is left out: that is where the codes end.",
+        "low is left out: that is the mean latent code at high.",
         lambda m, f, i, low, high: encoded(m, f, i, high).mean(0),
     ),
     from_as_given=(
@@ -340,7 +340,7 @@ attribute.add_mistakes(
 )
 
 
-@attribute.mistake("low and high give the same codes: are both written into one tensor before it is drawn?")
+@attribute.mistake("low and high give the same latent codes: are both written into one tensor?")
 def the_same_tensor_twice(model, factors, factor, low, high):
     small = large = factors.clone()
     small[:, factor] = low
@@ -350,15 +350,15 @@ def the_same_tensor_twice(model, factors, factor, low, high):
 
 @attribute.mistake("it writes into the factors it was given: make a copy first.")
 def forgets_to_copy(model, factors, factor, low, high):
-    codes = []
+    means = []
     for value in (low, high):
         factors[:, factor] = value
-        codes.append(in_batches(model.encode, draw_sprites(factors))[0].mean(dim=0))
-    return codes[1] - codes[0]
+        means.append(in_batches(model.encode, draw_sprites(factors))[0].mean(dim=0))
+    return means[1] - means[0]
 
 
 @attribute.mistake("high and low come from different sprites, which differ in more than this factor.")
 def unmatched(model, factors, factor, low, high):
     half = (len(factors) + 1) // 2
-    low_codes, high_codes = encoded(model, factors[-half:], factor, low), encoded(model, factors[:half], factor, high)
-    return high_codes.mean(dim=0) - low_codes.mean(dim=0)
+    z_low, z_high = encoded(model, factors[-half:], factor, low), encoded(model, factors[:half], factor, high)
+    return z_high.mean(dim=0) - z_low.mean(dim=0)

@@ -32,9 +32,9 @@ nearest = Exercise(
     models.nearest_code,
     hints=(
         "Expand ‖z - e‖² into three terms. Which needs z and e together? Which is the same for every codebook vector?",
-        "All products z·e at once are one matrix product: z @ codebook.T has the shape (n, codes).",
-        "The term ‖e‖² is one number per codebook vector, (codes,), and broadcasts over the rows. argmin finds the "
-        "smallest of each row.",
+        "All products z·e at once are one matrix product: z @ codebook.T has the shape (n, num_codes).",
+        "The term ‖e‖² is one number per codebook vector, (num_codes,), and broadcasts over the rows. argmin finds the "
+        "minimum of each row.",
     ),
 )
 
@@ -45,7 +45,7 @@ def _(answer):
         lengths = torch.linspace(4, 0.3, num_codes).view(-1, 1)
         vectors = scale * torch.randn(n, dim), lengths * torch.randn(num_codes, dim)
         z, codebook = (computed(x.to(default_device())) for x in vectors)
-        what = f"for {n:,} vectors and a codebook of {num_codes}, each of {dim} numbers, what it returns"
+        what = f"for {n:,} vectors and a codebook of {num_codes}, of dimension {dim}, what it returns"
         codes = call(answer, z, codebook)
         require_tensor(codes, (n,), what, torch.int64, z.device)
         low, high = codes.min().item(), codes.max().item()
@@ -53,14 +53,14 @@ def _(answer):
         distances = torch.cdist(z.detach().double(), codebook.detach().double())
         found = distances.gather(1, codes[:, None])[:, 0]
         far = int((found > distances.amin(dim=1) + 1e-3).sum())
-        require(not far, f"{what} is not the nearest code of {far:,} of them.")
+        require(not far, f"{what} is not the index of the nearest codebook vector for {far:,} of them.")
     table, most = 4 * n * num_codes * dim, largest_tensor(answer, z, codebook)
     require(most < table, f"{what} is right, but a tensor of {most / 2**20:.0f} MiB was made on the way.")
 
 
 nearest.add_mistakes(
-    farthest=("those are the codes of the farthest vectors.", lambda z, e: torch.cdist(z, e).argmax(1)),
-    largest_product=("those have the largest product z·e. Long codebook vectors win it: does their length count?",
+    farthest=("those are the indices of the farthest codebook vectors.", lambda z, e: torch.cdist(z, e).argmax(1)),
+    largest_product=("those have the largest dot product z·e. Long codebook vectors win it: does their length count?",
                         lambda z, e: (z @ e.T).argmax(1)),
     forgets_the_two=("the product z·e is counted once instead of twice.",
                         lambda z, e: (e.square().sum(1) - z @ e.T).argmin(1)),
@@ -68,7 +68,7 @@ nearest.add_mistakes(
                          lambda z, e: (e.square().sum(1) + 2 * z @ e.T).argmin(1)),
     subtracts_the_square=("‖e‖² has the wrong sign in your ‖z - e‖².",
                              lambda z, e: (-2 * z @ e.T - e.square().sum(1)).argmin(1)),
-    cosine=("those have the largest cosine with z. The lengths count, too.",
+    cosine=("those have the largest cosine similarity to z. The lengths count, too.",
                lambda z, e: (F.normalize(z) @ F.normalize(e).T).argmax(1)),
     absolute_differences=("it sums absolute differences. The distance is the Euclidean one.",
                              lambda z, e: torch.cdist(z, e, p=1).argmin(1)),
@@ -84,7 +84,7 @@ nearest.add_mistakes(
                            lambda z, e: torch.cdist(z, e).amin(1)),
     squeezes=("a batch of a single vector has lost its axis: something is squeezed.",
                  lambda z, e: models.nearest_code(z, e).squeeze()),
-    differences=("the codes are right, but all differences were held at once, n × codes × dim numbers.",
+    differences=("the codes are right, but all differences were held at once, n × num_codes × dim numbers.",
                     lambda z, e: (z[:, None] - e).square().sum(2).argmin(1)),
 )  # fmt: skip
 
@@ -118,7 +118,7 @@ def _(answer):
 
 
 @through.given(
-    "its value is that of z: nothing is quantised. Who decodes the codes gives the decoder other vectors than training."
+    "its value is that of z: nothing is quantised. Decoding from codes gives the decoder other vectors than training."
 )
 def the_bug_itself(z, quantized):
     return quantized + (z - quantized).detach()
@@ -127,42 +127,42 @@ def the_bug_itself(z, quantized):
 through.add_mistakes(
     returns_quantized=("its value is right, but the encoder learns nothing from it, and the codebook does.",
                           lambda z, q: q),
-    detaches_nothing=("its value is right, but the encoder learns nothing: in the gradient of z, all cancels.",
+    detaches_nothing=("its value is right, but the encoder learns nothing: the gradient of z cancels.",
                          lambda z, q: z + (q - z)),
-    detaches_quantized=("its value is right, but nothing that comes before it can learn.", lambda z, q: q.detach()),
-    both_ways=("its value is right, but the codebook follows the reconstruction: quantized gets a gradient.",
+    detaches_quantized=("its value is right, but no gradient passes through it.", lambda z, q: q.detach()),
+    both_ways=("its value is right, but the reconstruction moves the codebook: quantized gets a gradient.",
                   lambda z, q: q + z - z.detach()),
-    the_wrong_z=("its value is right, but the encoder would climb: the gradient reaches z with its sign turned.",
+    the_wrong_z=("its value is right, but the gradient reaches z with the wrong sign: the encoder's loss would rise.",
                     lambda z, q: z.detach() + (q.detach() - z)),
     half_a_gradient=("its value is right, but z gets half of the gradient that arrives.",
                         lambda z, q: z / 2 + (q - z / 2).detach()),
-    mean_of_both=("its value is half way between z and quantized; it should be all quantized.",
+    mean_of_both=("its value is half way between z and quantized; it should be that of quantized.",
                      lambda z, q: (z + q.detach()) / 2),
     forgets_to_add=("its value is the difference of the two.", lambda z, q: (q - z).detach()),
     forgets_to_subtract=("its value is the sum of the two.", lambda z, q: z + q.detach()),
-    needs_a_gradient=("the encoder learns only as long as the codebook needs a gradient; in part 2 it needs none.",
+    needs_a_gradient=("the encoder learns only if the codebook requires a gradient; in part 2 it does not.",
                          lambda z, q: models.straight_through(z, q) if q.requires_grad else q),
 )  # fmt: skip
 
 # 7.3 quantization_losses
 
-pulls = Exercise(
+vq_losses = Exercise(
     "7.3",
     losses.quantization_losses,
     hints=(
         "Both are the same squared error, summed over all positions and dimensions of an image: losses.squared_error.",
-        "What should stand still is a constant: detach it.",
-        "The codebook loss moves quantized towards a z that stands still; the commitment loss does the reverse.",
+        "What should not move is a constant: detach it. That is the stop-gradient.",
+        "The codebook loss moves quantized towards a constant z; the commitment loss does the reverse.",
     ),
 )
 
 
-@pulls.check
+@vq_losses.check
 def _(answer):
     for shape in ((3, 2, 4, 5), (1, 16, 7, 7), (4, 2, 1, 1), (32, 16, 7, 7)):
         z, quantized = torch.randn(shape), 3 * torch.randn(shape)
         if len(z) > 1:
-            quantized[0] = z[0] + 0.1 * (shape[0] == 3)  # an image that is close to its codes, or on them
+            quantized[0] = z[0] + 0.1 * (shape[0] == 3)  # an image close to its codebook vectors, or equal to them
         z, quantized = (computed(x.to(default_device())) for x in (z, quantized))
         quantized = quantized.movedim(1, -1).contiguous().movedim(-1, 1)  # in memory as lookup makes it
         both, right = call(answer, z, quantized), losses.quantization_losses(z, quantized)
@@ -174,7 +174,7 @@ def _(answer):
 
 
 def require_both(yours, right, inputs, what, right_inputs=None):
-    """Refuse a codebook and a commitment loss that are not the right ones or move what they should not."""
+    """Refuse a codebook loss and a commitment loss that are wrong, or that move what they should not."""
     pairs = {f"{what} the {name} loss": pair for name, *pair in zip(("codebook", "commitment"), yours, right)}
     for name, (loss, wanted) in pairs.items():
         require_tensor(loss, wanted.shape, name, device=wanted.device)
@@ -203,14 +203,14 @@ def of_squares(change):
     return lambda z, q: (change(q - z.detach()), change(z - q.detach()))
 
 
-pulls.add_mistakes(
-    swaps=("the two losses are the wrong way round: the first moves the encoder, the second the codebook.",
+vq_losses.add_mistakes(
+    swaps=("the two losses are swapped: the first moves the encoder, the second the codebook.",
               lambda z, q: losses.quantization_losses(z, q)[::-1]),
-    detaches_none=("both losses move both, z and the codebook: it is one loss twice. Who should follow whom?",
+    detaches_none=("both losses move both, z and the codebook: it is one loss twice. Which should move in which?",
                       lambda z, q: (squared_error(z, q), squared_error(z, q))),
-    detaches_one=("the codebook loss moves z as well; it should move the codebook alone.",
+    detaches_one=("the codebook loss moves z as well; it should move only the codebook.",
                      lambda z, q: (squared_error(z, q), squared_error(z, q.detach()))),
-    detaches_the_other=("the commitment loss moves the codebook as well; it should move the encoder alone.",
+    detaches_the_other=("the commitment loss moves the codebook as well; it should move only the encoder.",
                            lambda z, q: (squared_error(z.detach(), q), squared_error(z, q))),
     codebook_twice=("both losses move the codebook: the encoder would not commit to anything.",
                        lambda z, q: (squared_error(z.detach(), q), squared_error(z.detach(), q))),
@@ -218,7 +218,7 @@ pulls.add_mistakes(
                          lambda z, q: (squared_error(z, q.detach()), squared_error(z, q.detach()))),
     detaches_both=("the codebook loss moves nothing: both of its inputs are detached.",
                       lambda z, q: (squared_error(z, q).detach(), squared_error(z, q.detach()))),
-    detaches_a_factor=("the gradients are half as long as they should be: is a factor of the square detached?",
+    detaches_a_factor=("the gradients are half as large as they should be: is a factor of the square detached?",
                           of_squares(lambda d: (d * d.detach()).flatten(1).sum(1))),
     batch_mean=("each loss is a mean over the batch; a loss for each image is wanted.",
                    of_both(lambda loss, z: loss.mean())),
@@ -230,7 +230,7 @@ pulls.add_mistakes(
                          of_both(lambda loss, z: loss / z[0].numel())),
     root=("a root is taken: those are distances, not their squares.", of_both(lambda loss, z: loss.sqrt())),
     absolute=("absolute differences are summed; square them.", of_squares(lambda d: d.abs().flatten(1).sum(1))),
-    with_beta=("the commitment loss has a weight in it. β comes later.",
+    with_beta=("the commitment loss has a weight already. β comes later.",
                   lambda z, q: (squared_error(z.detach(), q), 0.25 * squared_error(z, q.detach()))),
 )  # fmt: skip
 
@@ -240,9 +240,9 @@ quantizer = Exercise(
     "7.4",
     models.VectorQuantizer,
     hints=(
-        "Four steps: vectors in rows; their codes; the codes' vectors; and what to return of them.",
+        "Four steps: the vectors, as rows; their codes; the codebook vectors of these codes; what to return.",
         "(batch, dim, height, width) becomes rows by z.movedim(1, -1).flatten(end_dim=-2); the codes go back by view.",
-        "lookup has the axes in order already. Then straight_through and quantization_losses do the rest.",
+        "lookup returns the axes in order. Then straight_through and quantization_losses do the rest.",
     ),
 )
 
@@ -251,7 +251,7 @@ quantizer = Exercise(
 def _(answer):
     for shape, num_codes in (((3, 5, 4, 2), 6), ((1, 5, 7, 7), 6), ((2, 3, 1, 1), 4), ((16, 16, 7, 7), 128)):
         model, right = (kind(num_codes=num_codes, dim=shape[1]) for kind in (answer, models.VectorQuantizer))
-        require(isinstance(model, nn.Module), "it is no nn.Module any more.")
+        require(isinstance(model, nn.Module), "it is not an nn.Module.")
         yours, wanted = ({name: tuple(x.shape) for name, x in m.state_dict().items()} for m in (model, right))
         as_given = yours == wanted and len(list(model.parameters())) == 1 and getattr(model, "dim", None) == shape[1]
         require(
@@ -280,16 +280,16 @@ def _(answer):
         vectors = call(model.lookup, codes)
         require_tensor(vectors, shape, "what lookup, which was given, returns", device=z.device)
         require_same(vectors, right.lookup(codes), "what lookup, which was given, returns")
-    require_started_by_first_batch(answer)
+    require_initialised_by_first_batch(answer)
 
 
-def require_started_by_first_batch(answer):
-    """Refuse a quantiser that does not start its codebook in training, at different vectors of the first batch."""
+def require_initialised_by_first_batch(answer):
+    """Refuse a quantiser that does not initialise its codebook in training, with different vectors of a batch."""
     z = torch.randn(3, 5, 4, 2)
     z[:, :, :2] = 0.5  # half of the vectors are the same, as for the black of digits
-    z, starts = z.to(default_device()), []
+    z, codebooks = z.to(default_device()), []
     rows = z.movedim(1, -1).flatten(end_dim=-2)
-    call(answer(num_codes=6, dim=5).to(z.device).eval(), z)  # which must not start it
+    call(answer(num_codes=6, dim=5).to(z.device).eval(), z)  # which must not initialise it
     for _ in range(20):
         model = answer(num_codes=6, dim=5).to(z.device)
         parameter, before = model.codebook, model.codebook.detach().clone()
@@ -299,38 +299,38 @@ def require_started_by_first_batch(answer):
         observe(bool(model.initialized))
         require(
             changed,
-            f"after the first batch in training, the codebook is what it was; initialized is {model.initialized}.",
+            f"after the first batch in training, the codebook is unchanged; initialized is {model.initialized}.",
         )
         among, among_cut = ((torch.cdist(after, x).amin(dim=1) < 1e-3).all().item() for x in (rows, z.reshape(-1, 5)))
         observe(among_cut)
-        require(among, "after the first batch in training, the codebook holds other vectors than those of the batch.")
+        require(among, "after the first batch in training, the codebook holds vectors that are not of the batch.")
         require(model.codebook is parameter, "the first batch makes a new parameter of the codebook.")
         require(bool(model.initialized), "after the first batch in training, initialized is still False.")
         require(model.training, "after the first batch, the model is not in training mode any more.")
         own = torch.equal(codes.flatten(), models.nearest_code(rows, after))
-        require(own, "the codes of the first batch are not those of the codebook that it started.")
-        starts.append(after)
+        require(own, "the codes of the first batch are not those of the codebook that it initialised.")
+        codebooks.append(after)
         model(z.flip(0))
         require(torch.equal(after, model.codebook.detach()), "the second batch changes the codebook again.")
     different = rows.unique(dim=0)
-    taken = torch.cdist(torch.cat(starts), different).argmin(dim=1).bincount(minlength=len(different)) > 0
+    taken = torch.cdist(torch.cat(codebooks), different).argmin(dim=1).bincount(minlength=len(different)) > 0
     observe(taken)
-    least = min(len(start.unique(dim=0)) for start in starts)
-    require(least == 6, f"the codebook of 6 starts at {least} different vectors, of {len(different)} in the batch.")
-    require(taken.all(), f"in 20 starts, {int((~taken).sum())} vectors of the batch were never in the codebook.")
+    fewest = min(len(codebook.unique(dim=0)) for codebook in codebooks)
+    require(fewest == 6, f"of 6 initial codebook vectors {fewest} are different, of {len(different)} in the batch.")
+    require(taken.all(), f"in 20 initialisations, {int((~taken).sum())} vectors of the batch were never chosen.")
     call(partial(answer(num_codes=6, dim=5).to(z.device)), z[:1, :, :1, :1], sampled=True)  # one vector for six codes
 
 
 class GivenQuantizer(models.VectorQuantizer):
-    """What the cell gives, and forward in pieces, each of which a mistake may replace."""
+    """The cell as given, and forward in parts, each of which a mistake may replace."""
 
     def rows(self, z):
         return z.detach().movedim(1, -1).flatten(end_dim=-2)
 
-    def needs_start(self):
+    def needs_init(self):
         return self.training and not self.initialized
 
-    def begin(self, rows):
+    def initialise(self, rows):
         self.init_codebook(rows)
 
     @staticmethod
@@ -339,78 +339,78 @@ class GivenQuantizer(models.VectorQuantizer):
 
     def forward(self, z):
         rows = self.rows(z)
-        if self.needs_start():
-            self.begin(rows)
+        if self.needs_init():
+            self.initialise(rows)
         codes = models.nearest_code(rows, self.codebook).view(len(z), *z.shape[2:])
         return self.put_together(z, codes, self.lookup(codes))
 
 
-def with_piece(piece, table):
-    """Register mistakes with one piece of forward replaced: {name: (message, method)}."""
+def with_part(piece, table):
+    """Register mistakes with one part of forward replaced: {name: (message, method)}."""
     for name, (message, method) in table.items():
         quantizer.mistake(message)(type(name, (GivenQuantizer,), {piece: method}))
 
 
 def set_codebook(model, rows):
-    """Start the codebook at these very rows."""
+    """Initialise the codebook with exactly these rows."""
     model.codebook.data.copy_(rows)
     model.initialized.fill_(True)
 
 
-with_piece("rows", {
-    "CutsAcrossPositions": ("the rows are no vectors: (batch, dim, height, width) is cut up without moving an axis.",
+with_part("rows", {
+    "CutsAcrossPositions": ("the rows are no vectors: (batch, dim, height, width) is reshaped without moving an axis.",
                             lambda self, z: z.detach().reshape(-1, z.shape[1])),
-    "WidthFirst": ("codes stand at the wrong positions: which axis came first when the rows were made?",
+    "WidthFirst": ("codes are at the wrong positions: which axis came first when the rows were made?",
                    lambda self, z: z.detach().transpose(1, 3).reshape(-1, z.shape[1])),
 })  # fmt: skip
-right_pieces = GivenQuantizer.put_together
-with_piece("put_together", {
+right_parts = GivenQuantizer.put_together
+with_part("put_together", {
     "TheWrongWay": ("the quantised vectors are z itself: what does the value of straight_through come from?",
-                    lambda self, z, k, q: (models.straight_through(q, z), *right_pieces(z, k, q)[1:])),
+                    lambda self, z, k, q: (models.straight_through(q, z), *right_parts(z, k, q)[1:])),
     "ViewsBack": ("the codes are right, but (batch, height, width, dim) was viewed as (batch, dim, height, width).",
-                  lambda self, z, k, q: right_pieces(z, k, self.codebook[k].view(z.shape))),
+                  lambda self, z, k, q: right_parts(z, k, self.codebook[k].view(z.shape))),
     "NotStraightThrough": ("the quantised vectors are returned as looked up: no gradient of the decoder reaches z.",
-                           lambda self, z, k, q: (q, *right_pieces(z, k, q)[1:])),
-    "MovesTheCodebook": ("the gradient of the decoder reaches the codebook, too; it should reach z alone.",
-                         lambda self, z, k, q: (q + z - z.detach(), *right_pieces(z, k, q)[1:])),
-    "SwapsTheLosses": ("the two losses are the wrong way round. Which input comes first?",
-                       lambda self, z, k, q: (*right_pieces(z, k, q)[:2], *losses.quantization_losses(q, z))),
-    "LossesOfWhatWentThrough": ("the losses are of what went straight through: they do not move the codebook.",
-                                lambda self, z, k, q: right_pieces(z, k, models.straight_through(z, q))),
+                           lambda self, z, k, q: (q, *right_parts(z, k, q)[1:])),
+    "MovesTheCodebook": ("the gradient of the decoder reaches the codebook, too; it should reach only z.",
+                         lambda self, z, k, q: (q + z - z.detach(), *right_parts(z, k, q)[1:])),
+    "SwapsTheLosses": ("the two losses are swapped. Which input comes first?",
+                       lambda self, z, k, q: (*right_parts(z, k, q)[:2], *losses.quantization_losses(q, z))),
+    "LossesOfWhatWentThrough": ("the losses use the output of straight_through: they do not move the codebook.",
+                                lambda self, z, k, q: right_parts(z, k, models.straight_through(z, q))),
     "LooksUpDetached": ("the looked-up vectors are detached: no loss moves the codebook.",
-                        lambda self, z, k, q: right_pieces(z, k, q.detach())),
-    "LossesOfDetachedZ": ("the commitment loss is of a detached z: nothing keeps the encoder near the codebook.",
-                          lambda self, z, k, q: (*right_pieces(z, k, q)[:2], *right_pieces(z.detach(), k, q)[2:])),
+                        lambda self, z, k, q: right_parts(z, k, q.detach())),
+    "LossesOfDetachedZ": ("the commitment loss uses a detached z: nothing keeps the encoder near the codebook.",
+                          lambda self, z, k, q: (*right_parts(z, k, q)[:2], *right_parts(z.detach(), k, q)[2:])),
 })  # fmt: skip
-with_piece("needs_start", {
-    "StartsEveryTime": ("forward starts a codebook that has started: what it has learned is lost. Read initialized.",
-                        lambda self: self.training),
-    "StartsInEvaluation": ("the codebook starts in evaluation mode, too; it should in training alone.",
-                           lambda self: not self.initialized),
-    "NeverStarts": ("the codebook is never started: the first batch in training has to.", lambda self: False),
+with_part("needs_init", {
+    "InitialisesEveryTime": ("forward initialises it again: what the codebook has learned is lost. Read initialized.",
+                             lambda self: self.training),
+    "InitialisesInEvaluation": ("the codebook is initialised in evaluation mode, too; it should be in training only.",
+                                lambda self: not self.initialized),
+    "NeverInitialises": ("the codebook is never initialised; the first training batch should do it.", lambda self: False),
 })  # fmt: skip
-with_piece("begin", {
-    "TheFirstImage": ("the codebook starts at vectors of the first image; give start all vectors of the batch.",
+with_part("initialise", {
+    "TheFirstImage": ("the codebook is initialised with one image; give init_codebook all vectors of the batch.",
                       lambda self, rows: self.init_codebook(rows[:8])),
-    "TheFirstVectors": ("the codebook starts at the first vectors, of which many are the same: let start choose.",
+    "TheFirstVectors": ("the first vectors initialise the codebook, many of them equal: let init_codebook choose.",
                         lambda self, rows: set_codebook(self, rows[: len(self.codebook)])),
-    "AnyVectors": ("the codebook starts at vectors of which some are the same; start would take different ones.",
+    "AnyVectors": ("some initial codebook vectors are equal; init_codebook would take different ones.",
                    lambda self, rows: set_codebook(self, rows[torch.randint(len(rows), self.codebook.shape[:1])])),
-    "TheFirstDifferent": ("the codebook starts at the same few vectors each time, in order: let start choose.",
+    "TheFirstDifferent": ("the same few vectors, in order, initialise it each time: let init_codebook choose.",
                           lambda self, rows: set_codebook(self, rows.unique(dim=0)[: len(self.codebook)])),
-    "CutRows": ("the codebook starts at rows that are no vectors: was an axis moved before they were cut?",
+    "CutRows": ("the initial codebook vectors are no vectors of z: was an axis moved before the reshape?",
                 lambda self, rows: self.init_codebook(rows.view(3, 4, 2, 5).movedim(-1, 1).reshape(-1, 5))),
     "NewParameter": ("the codebook is another parameter now; the optimiser holds the old one.",
-                     lambda self, rows: (self.init_codebook(rows), setattr(self, "codebook", nn.Parameter(+self.codebook)))),
+                     lambda self, x: (self.init_codebook(x), setattr(self, "codebook", nn.Parameter(+self.codebook)))),
 })  # fmt: skip
 
 
-@quantizer.mistake("the first batch starts the codebook, but its own codes are of the one before. Start first.")
-class StartsTooLate(GivenQuantizer):
+@quantizer.mistake("the first batch initialises the codebook, but its codes are from before. Initialise first.")
+class InitialisesTooLate(GivenQuantizer):
     def forward(self, z):
         codes = models.nearest_code(self.rows(z), self.codebook).view(len(z), *z.shape[2:])
         result = self.put_together(z, codes, self.lookup(codes))
-        if self.needs_start():
+        if self.needs_init():
             self.init_codebook(self.rows(z))
         return result
 
@@ -459,7 +459,7 @@ class UnequalLosses(models.VectorQuantizer):
 
 
 class LessonVQVAE(models.VQVAE):
-    """A model whose terms are all of another size."""
+    """A model whose terms all differ in size."""
 
     def __init__(self, beta):
         super().__init__(UnequalLosses(num_codes=5, dim=3), beta)
@@ -471,7 +471,7 @@ class LessonVQVAE(models.VQVAE):
         raise Wrong("it calls model.loss, which in the lesson calls this very function.")
 
 
-@loss.given("as β grows, the codebook is pulled harder to the encoder, and the encoder no harder to the codebook.")
+@loss.given("as β grows, the codebook is pulled more to the encoder, the encoder no more to the codebook.")
 def the_bug_as_given(model, x):
     quantized, _, codebook, commitment = model.quantizer(model.encoder(x))
     reconstruction = squared_error(model.decoder(quantized), x)
@@ -481,58 +481,58 @@ def the_bug_as_given(model, x):
 
 
 def added_up(model, x, x_hat, codebook, commitment):
-    """The four entries, of losses for each image."""
+    """The four entries, from losses of each image."""
     terms = squared_error(x_hat, x).mean(), codebook.mean(), commitment.mean()
     total = terms[0] + terms[1] + model.beta * terms[2]
     return dict(zip(("loss", "reconstruction", "codebook", "commitment"), (total, *terms)))
 
 
-def weighed(weigh):
-    """An answer with the right terms and the loss weigh(beta, reconstruction, codebook, commitment)."""
+def weighted(weight):
+    """An answer with the right terms and the loss weight(beta, reconstruction, codebook, commitment)."""
 
     def answer(model, x):
         terms = models.VQVAE.loss(model, x)
-        return terms | {"loss": weigh(model.beta, terms["reconstruction"], terms["codebook"], terms["commitment"])}
+        return terms | {"loss": weight(model.beta, terms["reconstruction"], terms["codebook"], terms["commitment"])}
 
     return answer
 
 
 loss.add_mistakes(
-    both_carry_beta=("as β grows, both grow in the loss, codebook and commitment.",
-                        weighed(lambda b, r, e, c: r + b * (e + c))),
-    no_beta=("whatever β is, the loss is the same.", weighed(lambda b, r, e, c: r + e + c)),
-    no_codebook=("the codebook never moves: nothing in the loss sees to it.", weighed(lambda b, r, e, c: r + b * c)),
-    no_commitment=("nothing in the loss keeps the encoder near the codebook.", weighed(lambda b, r, e, c: r + e)),
-    no_images=("the loss does not care what the images look like.", weighed(lambda b, r, e, c: e + b * c)),
-    beta_on_images=("as β grows, the images count for more.", weighed(lambda b, r, e, c: b * r + e + c)),
-    a_constant=("whatever β is, the commitment counts for a quarter.", weighed(lambda b, r, e, c: r + e + 0.25 * c)),
-    rewards=("the loss falls as the encoder leaves the codebook.", weighed(lambda b, r, e, c: r + e - b * c)),
-    codebook_stays=("the loss is right, and the codebook never moves.",
-                       weighed(lambda b, r, e, c: r + e.detach() + b * c)),
-    encoder_runs=("the loss is right, and the encoder does not stay near the codebook.",
-                     weighed(lambda b, r, e, c: r + e + b * c.detach())),
-    images_stay=("the loss is right, and the images never get better.",
-                    weighed(lambda b, r, e, c: r.detach() + e + b * c)),
-    reports_the_weight=("the loss is right, and its entry commitment changes with β. Report the term itself.",
+    both_carry_beta=("as β grows, both terms get more weight, codebook and commitment.",
+                        weighted(lambda b, r, e, c: r + b * (e + c))),
+    no_beta=("whatever β is, the loss is the same.", weighted(lambda b, r, e, c: r + e + c)),
+    no_codebook=("the codebook never moves: no term of the loss moves it.", weighted(lambda b, r, e, c: r + b * c)),
+    no_commitment=("no term of the loss keeps the encoder near the codebook.", weighted(lambda b, r, e, c: r + e)),
+    no_images=("the loss does not depend on the reconstructions.", weighted(lambda b, r, e, c: e + b * c)),
+    beta_on_images=("as β grows, the reconstruction gets more weight.", weighted(lambda b, r, e, c: b * r + e + c)),
+    a_constant=("whatever β is, the commitment has the weight 0.25.", weighted(lambda b, r, e, c: r + e + 0.25 * c)),
+    rewards=("the loss falls as the encoder moves away from the codebook.", weighted(lambda b, r, e, c: r + e - b * c)),
+    codebook_stays=("the loss is right, but the codebook never moves.",
+                       weighted(lambda b, r, e, c: r + e.detach() + b * c)),
+    encoder_runs=("the loss is right, but the encoder does not stay near the codebook.",
+                     weighted(lambda b, r, e, c: r + e + b * c.detach())),
+    images_stay=("the loss is right, but the reconstructions never get better.",
+                    weighted(lambda b, r, e, c: r.detach() + e + b * c)),
+    reports_the_weight=("the loss is right, but its entry commitment changes with β. Report the term itself.",
                            lambda m, x: (t := models.VQVAE.loss(m, x)) | {"commitment": m.beta * t["commitment"]}),
-    twice_the_price=("the same images twice over cost twice as much.",
-                        lambda model, x: {name: len(x) * y for name, y in models.VQVAE.loss(model, x).items()}),
+    sums_over_the_batch=("a batch repeated twice has twice the loss.",
+                            lambda model, x: {name: len(x) * y for name, y in models.VQVAE.loss(model, x).items()}),
 )  # fmt: skip
 
 
-@loss.mistake("the images are right, and the encoder learns nothing from them.")
+@loss.mistake("the reconstruction is right, but the encoder learns nothing from it.")
 def decodes_the_codes(model, x):
     _, codes, *both = model.quantizer(model.encoder(x))
     return added_up(model, x, model.decode(codes), *both)
 
 
-@loss.mistake("the reconstruction is not what the decoder makes of the quantised vectors.")
-def decodes_what_was_not_quantised(model, x):
+@loss.mistake("the reconstruction is not decoded from the quantised vectors.")
+def decodes_unquantised(model, x):
     z = model.encoder(x)
     return added_up(model, x, model.decoder(z), *model.quantizer(z)[2:])
 
 
-@loss.mistake("the reconstruction weighs next to nothing beside the other terms, which are sums over an image.")
+@loss.mistake("the reconstruction has almost no weight next to the other terms, which are sums over an image.")
 def mean_over_pixels(model, x):
     quantized, _, *both = model.quantizer(model.encoder(x))
     pixels = x[0].numel() ** 0.5
@@ -545,13 +545,13 @@ prediction(
     "7.6",
     answer="less",
     replies={
-        "nothing": "a KL is paid for every nat that is said. The commitment loss is paid for the distance to a "
+        "nothing": "the KL grows with every nat of information. The commitment loss grows with the distance to a "
         "codebook vector, whichever it is.",
-        "as much": "a step away from a codebook vector now costs 80 times what it did: will an encoder still reach out "
-        "towards new ones?",
+        "as much": "the weight on a distance from a codebook vector is 80 times what it was: will an encoder still "
+        "move towards new ones?",
     },
     hints=(
-        "Is there a term in the loss that falls when fewer codes are told apart?",
+        "Is there a term in the loss that falls when fewer codes are distinguished?",
         "The commitment loss is a distance to the nearest codebook vector, whichever that is.",
     ),
 )

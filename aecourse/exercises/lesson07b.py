@@ -28,9 +28,9 @@ perplexity = Exercise(
     "7b.1",
     metrics.perplexity,
     hints=(
-        "torch.bincount counts how often each code occurs. It takes one row of numbers: flatten first.",
+        "torch.bincount counts how often each code occurs. It takes one axis: flatten first.",
         "Divided by how many there are, the counts are fractions p. The entropy is -Σ p log p, in nats.",
-        "The perplexity is e to the entropy. A code that never occurs has p = 0 and adds nothing: torch.special.entr.",
+        "The perplexity is exp of the entropy. A code that never occurs has p = 0 and adds 0: torch.special.entr.",
     ),
 )
 
@@ -39,90 +39,90 @@ perplexity = Exercise(
 def _(answer):
     rare = torch.zeros(200_000, dtype=torch.int64)
     rare[:127] = torch.arange(1, 128)
-    for what, codes, size in (
+    for what, codes, num_codes in (
         ("4 zeros, 2 threes and 2 fives", torch.tensor([[[0, 0], [0, 3]], [[5, 5], [0, 3]]]), 10),
         ("each of 5 codes once", torch.arange(5), 5),
         ("one code alone", torch.zeros(3, 7, 7, dtype=torch.int64), 128),
-        ("a single code of number 7", torch.tensor([[[7]]]), 9),
+        ("a single code, 7", torch.tensor([[[7]]]), 9),
         ("each of 128 codes 49 times", torch.arange(128).repeat(49).view(-1, 7, 7), 128),
         ("each of 512 codes once", torch.arange(512), 512),
         ("2,000 codes of 512", torch.randint(512, (2000,)).sort().values // 3, 512),
         ("127 codes that occur once in 200,000", rare, 128),
     ):
         what = f"the perplexity of {what}"
-        result = require_number(call(answer, codes, size), what)
-        require_same(float(result), metrics.perplexity(codes, size), what, rtol=2e-5)
+        result = require_number(call(answer, codes, num_codes), what)
+        require_same(float(result), metrics.perplexity(codes, num_codes), what, rtol=2e-5)
 
 
-def fractions_of(codes, size):
-    return torch.bincount(codes.flatten(), minlength=size).double() / codes.numel()
+def fractions_of(codes, num_codes):
+    return torch.bincount(codes.flatten(), minlength=num_codes).double() / codes.numel()
 
 
 def entropy_of(p):
     return torch.special.entr(p).sum().item()
 
 
-@perplexity.mistake("that is the entropy in nats, not yet e to it.")
-def entropy_alone(codes, size):
-    return entropy_of(fractions_of(codes, size))
+@perplexity.mistake("that is the entropy in nats, not yet its exponential.")
+def entropy_alone(codes, num_codes):
+    return entropy_of(fractions_of(codes, num_codes))
 
 
 @perplexity.mistake("that is the entropy in bits.")
-def entropy_in_bits(codes, size):
-    return entropy_of(fractions_of(codes, size)) / math.log(2)
+def entropy_in_bits(codes, num_codes):
+    return entropy_of(fractions_of(codes, num_codes)) / math.log(2)
 
 
 @perplexity.mistake("that is 2 to the entropy in nats: base and logarithm do not belong together.")
-def nats_with_two(codes, size):
-    return 2 ** entropy_of(fractions_of(codes, size))
+def nats_with_two(codes, num_codes):
+    return 2 ** entropy_of(fractions_of(codes, num_codes))
 
 
-@perplexity.mistake("that is 1 over it: which sign does an entropy have?")
-def wrong_sign(codes, size):
-    return math.exp(-entropy_of(fractions_of(codes, size)))
+@perplexity.mistake("that is 1 over the perplexity: which sign does an entropy have?")
+def wrong_sign(codes, num_codes):
+    return math.exp(-entropy_of(fractions_of(codes, num_codes)))
 
 
-@perplexity.mistake("that is how many codes occur. A code that occurs often has to count more than a rare one.")
-def how_many_occur(codes, size):
+@perplexity.mistake("that is how many codes occur. A frequent code should have more weight than a rare one.")
+def how_many_occur(codes, num_codes):
     return float(len(codes.unique()))
 
 
 @perplexity.mistake("that is 1 over the sum of squared fractions, another measure; the perplexity is of the entropy.")
-def inverse_simpson(codes, size):
-    return 1 / fractions_of(codes, size).square().sum().item()
+def inverse_simpson(codes, num_codes):
+    return 1 / fractions_of(codes, num_codes).square().sum().item()
 
 
 @perplexity.mistake("that is a fraction of the codebook.")
-def fraction_of_size(codes, size):
-    return metrics.perplexity(codes, size) / size
+def fraction_of_size(codes, num_codes):
+    return metrics.perplexity(codes, num_codes) / num_codes
 
 
 @perplexity.mistake("that is the mean of the images' own perplexities; count all codes together.")
-def image_by_image(codes, size):
-    return sum(metrics.perplexity(image, size) for image in codes) / len(codes)
+def image_by_image(codes, num_codes):
+    return sum(metrics.perplexity(image, num_codes) for image in codes) / len(codes)
 
 
 @perplexity.mistake("a code that never occurs makes it nan: 0 · log 0 has to count as 0.")
-def zero_log_zero(codes, size):
-    p = fractions_of(codes, size)
+def zero_log_zero(codes, num_codes):
+    p = fractions_of(codes, num_codes)
     return (-(p * p.log()).sum()).exp().item()
 
 
 @perplexity.mistake("the counts are divided by the number of images. How many codes have been counted?")
-def fractions_per_image(codes, size):
-    return math.exp(entropy_of(torch.bincount(codes.flatten(), minlength=size) / len(codes)))
+def fractions_per_image(codes, num_codes):
+    return math.exp(entropy_of(torch.bincount(codes.flatten(), minlength=num_codes) / len(codes)))
 
 
 @perplexity.mistake("rare codes are left out; there are many of them, and together they count.")
-def drops_rare_codes(codes, size):
-    p = fractions_of(codes, size)
+def drops_rare_codes(codes, num_codes):
+    p = fractions_of(codes, num_codes)
     p = p[p > 1e-4]
     return math.exp(entropy_of(p / p.sum()))
 
 
-@perplexity.mistake("torch.bincount takes one row of numbers, and codes may have any number of axes.")
-def forgets_to_flatten(codes, size):
-    return math.exp(entropy_of(torch.bincount(codes, minlength=size) / codes.numel()))
+@perplexity.mistake("torch.bincount takes a tensor with one axis; codes may have any number of axes.")
+def forgets_to_flatten(codes, num_codes):
+    return math.exp(entropy_of(torch.bincount(codes, minlength=num_codes) / codes.numel()))
 
 
 # 7b.2 quantize
@@ -141,8 +141,8 @@ quantize = Exercise(
 
 @quantize.check
 def _(answer):
-    for batch, size, dim in ((3, 6, 2), (1, 7, 5)):
-        quantizer = models.VectorQuantizer(num_codes=size, dim=dim).to(default_device())
+    for batch, num_codes, dim in ((3, 6, 2), (1, 7, 5)):
+        quantizer = models.VectorQuantizer(num_codes=num_codes, dim=dim).to(default_device())
         quantizer.initialized.fill_(True)
         with torch.no_grad():
             quantizer.codebook.normal_(std=2.0)
@@ -168,7 +168,7 @@ def found(quantizer, z):
     return codes, quantizer.lookup(codes)
 
 
-@quantize.given("in training the codebook does not move at all, and z runs away from it, farther with every step.")
+@quantize.given("in training the codebook does not move at all, and z moves farther away from it with every step.")
 def the_bug_itself(quantizer, z):
     vectors = z.movedim(1, -1).flatten(end_dim=-2)
     codes = nearest_code(vectors, quantizer.codebook).view(len(z), *z.shape[2:])
@@ -189,7 +189,7 @@ def codebook_detached(quantizer, z):
     return straight_through(z, nearest), codes, *quantization_losses(z, nearest)
 
 
-@quantize.mistake("what should move the codebook moves the encoder, and the other way round.")
+@quantize.mistake("what should move the codebook moves the encoder, and vice versa.")
 def losses_swapped(quantizer, z):
     codes, nearest = found(quantizer, z)
     codebook, commitment = quantization_losses(z, nearest)
@@ -210,7 +210,7 @@ def commitment_moves_both(quantizer, z):
     return straight_through(z, nearest), codes, codebook, losses.squared_error(z, nearest)
 
 
-@quantize.mistake("nothing pulls the encoder towards its codes: no gradient of the commitment loss arrives.")
+@quantize.mistake("nothing moves the encoder towards the codebook: the commitment loss has no gradient.")
 def commitment_detached(quantizer, z):
     codes, nearest = found(quantizer, z)
     codebook, commitment = quantization_losses(z, nearest)
@@ -236,7 +236,7 @@ def forgets_to_quantise(quantizer, z):
     return z, codes, *quantization_losses(z, nearest)
 
 
-@quantize.mistake("the codes are those of vectors that are cut across positions.")
+@quantize.mistake("the codes are those of vectors that mix several positions.")
 def wrong_axis_last(quantizer, z):
     vectors = z.reshape(-1, z.shape[1])
     codes = nearest_code(vectors, quantizer.codebook).view(len(z), *z.shape[2:])
@@ -244,14 +244,14 @@ def wrong_axis_last(quantizer, z):
     return straight_through(z, nearest), codes, *quantization_losses(z, nearest)
 
 
-@quantize.mistake("the losses are means over an image's numbers; sums are wanted, as everywhere in the course.")
+@quantize.mistake("the losses are means over positions and dimensions; sums are wanted, as everywhere in the course.")
 def mean_over_positions(quantizer, z):
     codes, nearest = found(quantizer, z)
     terms = (term / nearest[0].numel() for term in quantization_losses(z, nearest))
     return straight_through(z, nearest), codes, *terms
 
 
-@quantize.mistake("the commitment loss is weighted already; the model's own loss does that.")
+@quantize.mistake("the commitment loss is multiplied by β already; the model's own loss does that.")
 def beta_already(quantizer, z):
     codes, nearest = found(quantizer, z)
     codebook, commitment = quantization_losses(z, nearest)
@@ -264,17 +264,17 @@ statistics = Exercise(
     "7b.3",
     models.EMAQuantizer.init_statistics,
     hints=(
-        "The codebook is sums / counts. What do the first counts and sums give, before any batch?",
-        "A code that stands for nothing keeps .99 of its sum and of its count. With which first counts does it stay?",
-        "If every code had stood for one vector, its own: how many is that, and what is their sum?",
+        "The codebook is sums / counts. What do the initial counts and sums give, before any batch?",
+        "A code that replaces nothing keeps 0.99 of its sum and count. With which initial counts does it not move?",
+        "If every code had replaced one vector, equal to its own: what would be its count, and what its sum?",
     ),
 )
 
 
 @statistics.check
 def _(answer):
-    for size, dim in ((6, 3), (1, 2)):
-        quantizer = models.EMAQuantizer(num_codes=size, dim=dim).to(default_device())
+    for num_codes, dim in ((6, 3), (1, 2)):
+        quantizer = models.EMAQuantizer(num_codes=num_codes, dim=dim).to(default_device())
         codebook = quantizer.codebook
         codebook.normal_(std=2.0)
         before = codebook.clone()
@@ -283,59 +283,60 @@ def _(answer):
         call(answer, quantizer)
         counts, sums = (dict(quantizer.named_buffers()).get(name) for name in ("counts", "sums"))
         observe([counts, sums])
-        require_tensor(counts, (size,), f"counts of {size} codes, a buffer of the quantizer,", device=codebook.device)
-        require_tensor(sums, (size, dim), f"sums of {size} codes, a buffer of the quantizer,", device=codebook.device)
+        of = f"of {num_codes} codes, a buffer of the quantizer,"
+        require_tensor(counts, (num_codes,), f"counts {of}", device=codebook.device)
+        require_tensor(sums, (num_codes, dim), f"sums {of}", device=codebook.device)
         moved = quantizer.codebook is not codebook or not torch.equal(codebook, before)
         require(not moved, "it changes the codebook.")
         require(not (counts.requires_grad or sums.requires_grad), "counts or sums carry gradients.")
         require_same(sums / counts[:, None], before, "before any batch, sums / counts")
-        least, most = counts.min().item(), counts.max().item()
-        require(least > 0.99, f"a count starts at {least:.3g}: below 1, where a code counts as dead.")
-        require(most < 10, f"a count starts at {most:.3g}: a code that stands for one vector a batch hardly moves.")
+        low, high = counts.min().item(), counts.max().item()
+        require(low > 0.99, f"an initial count is {low:.3g}: below the threshold of 1 a code is dead.")
+        require(high < 10, f"an initial count is {high:.3g}: a code that replaces one vector per batch hardly moves.")
         sums.mul_(0.99)
         require(torch.equal(codebook, before), "when the sums change, the codebook does: they share their memory.")
         counts[0] = 7
-        require(size == 1 or counts[1] != 7, "all counts are one number in memory: when one changes, all do.")
+        require(num_codes == 1 or counts[1] != 7, "all counts are one number in memory: when one changes, all do.")
 
 
-@statistics.given("after the first batches codes lie far out, out of all proportion to what the encoder puts out.")
+@statistics.given("after the first batches some codebook vectors are far larger than any output of the encoder.")
 def zero_counts(quantizer):
     with torch.no_grad():
         quantizer.counts.fill_(0.0)
         quantizer.sums.copy_(quantizer.codebook)
 
 
-@statistics.mistake("codes that stand for nothing still lie far out: at a hundred thousand times their place.")
+@statistics.mistake("a code that replaces nothing still gets a far larger vector: a hundred thousand times its own.")
 def a_small_count(quantizer):
     quantizer.counts.fill_(1e-5)
     quantizer.sums.copy_(quantizer.codebook)
 
 
-@statistics.mistake("nobody knows where a code lies that stands for nothing: at nan.")
+@statistics.mistake("the vector of a code that replaces nothing is nan.")
 def both_zero(quantizer):
     quantizer.counts.zero_()
     quantizer.sums.zero_()
 
 
-@statistics.mistake("all codes start at the origin, and have forgotten their vectors.")
+@statistics.mistake("all codebook vectors start at 0; what they were is lost.")
 def sums_zero(quantizer):
     quantizer.counts.fill_(1.0)
     quantizer.sums.zero_()
 
 
-@statistics.mistake("the codebook starts out as many times too large as there are codes.")
+@statistics.mistake("the initial codebook is too large, by a factor equal to the number of codes.")
 def fractions_for_counts(quantizer):
     quantizer.counts.fill_(1 / len(quantizer.codebook))
     quantizer.sums.copy_(quantizer.codebook)
 
 
-@statistics.mistake("codes start in their places, but a step later they lie wherever a few vectors throw them.")
+@statistics.mistake("the initial codebook is right, but one step later a few vectors have moved it far away.")
 def nearly_zero(quantizer):
     quantizer.counts.fill_(1e-5)
     quantizer.sums.copy_(1e-5 * quantizer.codebook)
 
 
-@statistics.mistake("codes start in their places, and hardly ever leave them.")
+@statistics.mistake("the initial codebook is right, but it hardly moves.")
 def very_heavy(quantizer):
     quantizer.counts.fill_(1e4)
     quantizer.sums.copy_(1e4 * quantizer.codebook)
@@ -347,18 +348,18 @@ def shared_memory(quantizer):
     quantizer.sums = quantizer.codebook.detach()
 
 
-@statistics.mistake("counts change all at once, whichever code was used.")
+@statistics.mistake("all counts change at once, whichever code was used.")
 def expanded(quantizer):
     quantizer.counts = torch.ones((), device=quantizer.counts.device).expand(len(quantizer.counts))
     quantizer.sums.copy_(quantizer.codebook)
 
 
-@statistics.mistake("counts and sums have changed places.")
+@statistics.mistake("counts and sums are swapped.")
 def swapped(quantizer):
     quantizer.sums, quantizer.counts = torch.ones_like(quantizer.counts), quantizer.codebook.clone()
 
 
-@statistics.mistake("counts and sums are made and never given to the quantizer; nothing changes.")
+@statistics.mistake("counts and sums are computed, but those of the quantizer do not change.")
 def returns_them(quantizer):
     return torch.ones_like(quantizer.counts), quantizer.codebook.clone()
 
@@ -369,12 +370,12 @@ prediction(
     "7b.4",
     answer="4",
     replies={
-        "64": "in 64 dimensions a code has more ways to be far from everything. More room is not more use.",
+        "64": "in 64 dimensions a codebook vector can be far from all others in more ways. More space is not more use.",
         "16": "16 is what we have used so far. Is it the best of the three at this, or in the middle?",
     },
     hints=(
-        "A code is used if it is the nearest to some vector. Where are nearest neighbours spread more evenly?",
-        "With four dimensions, how far can a code be from all vectors? And with sixty-four?",
+        "A code is used if it is the nearest to some vector. Where are nearest neighbours distributed more evenly?",
+        "With four dimensions, how far can a codebook vector be from all of the encoder's? And with sixty-four?",
     ),
 )
 
@@ -384,7 +385,7 @@ scalar = Exercise(
     "7b.5",
     models.finite_scalar,
     hints=(
-        "levels.view(-1, 1, 1) stands beside z: one number of levels for each of dim. sigmoid, times L - 1, round.",
+        "levels.view(-1, 1, 1) broadcasts over z: one L for each dimension. sigmoid, times L - 1, round.",
         "straight_through(scaled, digits) has the value of the digits and the gradient of scaled. Then to [-1, 1].",
         "With levels 8, 4, 4 the code is d0 + 8 · d1 + 8 · 4 · d2. levels.cumprod(0) // levels is 1, 8, 32.",
     ),
@@ -403,7 +404,7 @@ def _(answer):
         listed = ", ".join(str(level) for level in levels)
         sizes = torch.tensor(levels, device=default_device())
         z = 3 * torch.randn(batch, len(levels), height, width, device=sizes.device)
-        z[0, 0, 0, 0] = 40.0  # as far out as training may send it
+        z[0, 0, 0, 0] = 40.0  # as large as training may make it
         z = computed(z)
         values, codes = require_several(call(answer, z, sizes), ("values", "codes"))
         right = models.finite_scalar(z, sizes)
@@ -480,13 +481,13 @@ def gradient_of_digits(z, levels):
     return straight_through(scaled, 2 * digits / top - 1), right[1]
 
 
-@scalar.mistake("the codes are the sums of the digits: many codes share one number.")
+@scalar.mistake("the codes are sums of the digits: different digits get the same code.")
 def sum_of_digits(z, levels):
     _, _, digits, right = parts(z, levels)
     return right[0], digits.sum(dim=1)
 
 
-@scalar.mistake("in the codes the last digit counts least; the first should.")
+@scalar.mistake("in the codes the last digit is the least significant; the first should be.")
 def last_digit_least(z, levels):
     codes = 0
     for level, digit in zip(levels, parts(z, levels)[2].unbind(dim=1)):
@@ -494,18 +495,18 @@ def last_digit_least(z, levels):
     return parts(z, levels)[3][0], codes
 
 
-@scalar.mistake("in the codes the first digit counts L0 times; it should count once.")
+@scalar.mistake("in the codes the first digit has the weight L0; it should have the weight 1.")
 def cumulative_product_alone(z, levels):
     _, _, digits, right = parts(z, levels)
     return right[0], (levels.cumprod(0).view(-1, 1, 1) * digits).sum(dim=1)
 
 
-@scalar.mistake("in the codes each digit counts its own number of levels. What does one stand for after two others?")
+@scalar.mistake("in the codes a digit's weight is its own number of levels. What is it for one after two others?")
 def by_levels(z, levels):
     _, _, digits, right = parts(z, levels)
     return right[0], (levels.view(-1, 1, 1) * digits).sum(dim=1)
 
 
-@scalar.mistake("it works for the levels 8, 4, 4 alone.")
+@scalar.mistake("it works only for the levels 8, 4, 4.")
 def eight_four_four_only(z, levels):
     return models.finite_scalar(z, torch.tensor([8, 4, 4]).to(levels)[: len(levels)])

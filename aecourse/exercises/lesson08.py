@@ -39,31 +39,31 @@ def _(answer):
         mask = call(answer, n)
         require_tensor(mask, (n, n), what, torch.bool)
         require_same(mask, models.causal_mask(n), f"with true as 1, {what}")
-        mask.logical_not_()  # as who registers it as a buffer and writes into that
+        mask.logical_not_()  # a mask kept as a buffer may be changed
         require_same(call(answer, n), models.causal_mask(n), f"after the first has been changed, {what}")
 
 
-@mask_.mistake("position 0 looks at all the others, and the last one at itself alone: rows look, columns are seen.")
+@mask_.mistake("position 0 attends to all the others, the last one only to itself: rows attend to columns.")
 def upper_triangle(n):
     return torch.ones(n, n, dtype=torch.bool).triu()
 
 
-@mask_.mistake("true and false are exchanged: true should mean that a position may look.")
+@mask_.mistake("true and false are exchanged: true should mean that a position may attend.")
 def exchanged(n):
     return torch.ones(n, n, dtype=torch.bool).triu(1)
 
 
-@mask_.mistake("a position does not see itself. Position 0 sees nothing, and a softmax over nothing is nan.")
+@mask_.mistake("a position does not attend to itself. Position 0 attends to nothing: a softmax over nothing is nan.")
 def without_itself(n):
     return torch.ones(n, n, dtype=torch.bool).tril(-1)
 
 
-@mask_.mistake("each position sees one position ahead: there stands the code that it has to predict.")
+@mask_.mistake("each position attends to the next one: that holds the code that it has to predict.")
 def one_too_far(n):
     return torch.ones(n, n, dtype=torch.bool).tril(1)
 
 
-@mask_.mistake("every position sees everything, the future too.")
+@mask_.mistake("every position attends to all positions, the future too.")
 def everything(n):
     return torch.ones(n, n, dtype=torch.bool)
 
@@ -87,9 +87,9 @@ attention = Exercise(
     models.attention,
     hints=(
         "The scores are q @ k.transpose(-1, -2), (..., n, m), divided by the square root of d = q.shape[-1].",
-        "A position that may not be looked at should get the weight 0, and the others should still add up to 1. Which "
-        "score has a weight of exactly 0 after the softmax? masked_fill puts it there.",
-        "Rows are positions that look: the softmax runs over the columns, dim=-1. The weights @ v are the answer.",
+        "A masked position should get the weight 0, and the weights of the others should still sum to 1. Which score "
+        "has a weight of exactly 0 after the softmax? masked_fill puts it there.",
+        "Rows are queries: the softmax runs over the columns, the keys, dim=-1. The weights @ v are the answer.",
     ),
 )
 
@@ -106,19 +106,19 @@ def _(answer):
         ((1, 1), 3, 4, 6, 0),
     ):
         mask = torch.rand(n, m) < 0.5
-        mask[:, -1] = True  # no position sees nothing
+        mask[:, -1] = True  # every query attends to something
         mask[0] = torch.arange(m) % 2 == (m - 1) % 2
         mask = (models.causal_mask(n) if n == m and not largest else mask).to(device)
         shapes = ((*batch[:1], count, *batch[1:], d) for count in (n, m, m))
         q, k, v = (torch.randn(shape).movedim(len(batch[:1]), -2) for shape in shapes)  # in memory as in a Block
-        for x in (q, k) if largest else ():  # scores are far above or far below 0; position 0 sees the latter alone
+        for x in (q, k) if largest else ():  # scores are far above or below 0; query 0 attends to the latter only
             x[..., 0] = (largest * d**0.5) ** 0.5 * (-1.0) ** torch.arange(x.shape[-2])
         q, k, v = (computed(x.to(device)) for x in (q, k, v))
         size = f" with scores of ±{largest}" if largest else ""
-        what = f"for {n} positions that look at {m}, {d} numbers each{size}, what it returns"
+        what = f"for {n} queries and {m} keys of dimension {d}{size}, what it returns"
         result, right = call(answer, q, k, v, mask), models.attention(q, k, v, mask)
         require_tensor(result, (*batch, n, d), what, device=device)
-        require_same(result, right, what, rtol=1e-3, atol=2e-3 if largest else 1e-4)  # such scores are known to 1e-4
+        require_same(result, right, what, rtol=1e-3, atol=2e-3 if largest else 1e-4)  # such scores are exact to 1e-4
         rtol = 0.05 if largest else 1e-3  # and their gradients to a few per cent of the largest
         require_same_gradients(result, right, {"q": q, "k": k, "v": v}, what, rtol=rtol)
 
@@ -131,7 +131,7 @@ def attend(scores, v, mask):
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ v
 
 
-@attention.mistake("whatever the mask says, every position looks everywhere, the future included.")
+@attention.mistake("whatever the mask says, every position attends to all, the future included.")
 def forgets_the_mask(q, k, v, mask):
     return scores_of(q, k).softmax(dim=-1) @ v
 
@@ -146,12 +146,12 @@ def divides_by_d(q, k, v, mask):
     return attend(q @ k.mT / q.shape[-1], v, mask)
 
 
-@attention.mistake("it looks at the positions from its own on, into the future: is the mask transposed?")
+@attention.mistake("a position attends to itself and to the future: is the mask transposed?")
 def turned_mask(q, k, v, mask):
     return attend(scores_of(q, k), v, mask.mT)
 
 
-@attention.mistake("each position looks at what it may not see: true in the mask means may look.")
+@attention.mistake("each position attends to what the mask forbids: true in the mask means may attend.")
 def exchanged_mask(q, k, v, mask):
     return attend(scores_of(q, k), v, ~mask)
 
@@ -162,21 +162,19 @@ def mask_times_infinity(q, k, v, mask):
 
 
 @attention.mistake(
-    "weights of hidden positions are set to 0 after the softmax: the others then add up to less than 1, and hidden "
-    "scores still count."
+    "weights of masked positions are set to 0 after the softmax: the others then sum to less than 1, and masked "
+    "scores still have an effect."
 )
 def masks_the_weights(q, k, v, mask):
     return scores_of(q, k).softmax(dim=-1).masked_fill(~mask, 0) @ v
 
 
-@attention.mistake("hidden scores are set to 0. A score of 0 still gets a weight: e⁰ = 1.")
+@attention.mistake("masked scores are set to 0. A score of 0 still gets a weight: e⁰ = 1.")
 def zero_scores(q, k, v, mask):
     return (scores_of(q, k) * mask).softmax(dim=-1) @ v
 
 
-@attention.mistake(
-    "the softmax runs over the positions that look; for each of them the weights of those it looks at add up to 1."
-)
+@attention.mistake("the softmax runs over the queries; for each query, the weights of the keys should sum to 1.")
 def wrong_axis(q, k, v, mask):
     return scores_of(q, k).masked_fill(~mask, -torch.inf).softmax(dim=-2) @ v
 
@@ -197,19 +195,19 @@ def ignores_the_given_mask(q, k, v, mask):
 
 
 @attention.mistake(
-    "a large score overflows or underflows when e is raised to it. softmax copes with scores of any size."
+    "the exponential of a large score overflows or underflows. softmax is stable for scores of any size."
 )
 def bare_exponentials(q, k, v, mask):
     weights = scores_of(q, k).exp() * mask
     return weights / weights.sum(dim=-1, keepdim=True) @ v
 
 
-@attention.mistake("a hidden score of -100 is not low enough: a visible one may be lower still.")
+@attention.mistake("a masked score of -100 is not low enough: an unmasked one may be lower still.")
 def not_low_enough(q, k, v, mask):
     return scores_of(q, k).masked_fill(~mask, -100.0).softmax(dim=-1) @ v
 
 
-@attention.mistake("the weights are right, but detached: queries and keys could not learn.")
+@attention.mistake("the weights are right, but detached: no gradient reaches q and k.")
 def detached_weights(q, k, v, mask):
     return attend(scores_of(q, k).detach(), v, mask)
 
@@ -226,9 +224,9 @@ shift = Exercise(
     "8.3",
     models.shift,
     hints=(
-        "Write down three codes a b c and what may be known when each is to be predicted. For the first: only the "
-        "start token.",
-        "The second: the start token and a. So which code never goes in?",
+        "Write down three codes a b c and what is known when each is to be predicted. For the first: only the start "
+        "token.",
+        "The second: the start token and a. So which code is never an input?",
         "start[:, None] is a column; torch.cat puts it before a part of the codes.",
     ),
 )
@@ -241,43 +239,43 @@ def _(answer):
         codes = torch.stack([torch.randperm(128)[:n] for _ in range(batch)]).to(device)
         start = 128 + torch.randperm(10)[:batch].to(device)
         inputs = call(answer, codes, start)
-        require_tensor(inputs, (batch, n), f"for a batch of {batch} with {n} codes, what goes in", torch.int64, device)
+        require_tensor(inputs, (batch, n), f"for a batch of {batch} with {n} codes, the inputs", torch.int64, device)
         wrong = (inputs != models.shift(codes, start)).any(dim=1).tolist()
         if any(wrong):
             row = wrong.index(True)
             listed, got = (" ".join(map(str, x[row, :8].tolist())) for x in (codes, inputs))
-            require(False, f"for the codes {listed} and the start token {start[row]}, what goes in is {got}.")
+            require(False, f"for the codes {listed} and the start token {start[row]}, the inputs are {got}.")
 
 
-@shift.given("where a code has to be predicted, that very code goes in: the loss falls to nearly 0 by copying.")
+@shift.given("where a code has to be predicted, that very code is the input: the loss falls to nearly 0 by copying.")
 def the_bug_itself(codes, start):
     inputs = codes.clone()
     inputs[:, 0] = start
     return inputs
 
 
-@shift.mistake("each position is shown the code that comes after the one to be predicted.")
+@shift.mistake("the input at each position is the code after the one to be predicted.")
 def the_other_way(codes, start):
     return torch.cat([codes[:, 1:], start[:, None]], dim=1)
 
 
-@shift.mistake("the first position is shown the last code, and the class goes in nowhere.")
+@shift.mistake("the first input is the last code, and the class is nowhere among the inputs.")
 def rolled(codes, start):
     return codes.roll(1, dims=1)
 
 
-@shift.mistake("one token more goes in than there are codes: the last position has nothing to predict.")
+@shift.mistake("there is one input more than there are codes: the last position has nothing to predict.")
 def one_longer(codes, start):
     return torch.cat([start[:, None], codes], dim=1)
 
 
-@shift.mistake("one token less goes in than there are codes: what is known when the first one has to be predicted?")
+@shift.mistake("there is one input fewer than there are codes: what is known when the first one has to be predicted?")
 def one_shorter(codes, start):
     return codes[:, :-1]
 
 
-@shift.mistake("the code just before never goes in: it has moved by two positions.")
-def moved_by_two(codes, start):
+@shift.mistake("the code just before is not an input: the codes are shifted by two positions.")
+def shifted_by_two(codes, start):
     return models.shift(models.shift(codes, start), start)
 
 
@@ -286,12 +284,12 @@ def one_start_for_all(codes, start):
     return torch.cat([start[0].expand(len(codes), 1), codes[:, :-1]], dim=1)
 
 
-@shift.mistake("the first position is shown 0. That is a code, and says nothing of the class.")
+@shift.mistake("the first input is 0. That is a code, and it does not depend on the class.")
 def padded_with_zero(codes, start):
     return F.pad(codes[:, :-1], (1, 0))
 
 
-@shift.mistake("the codes themselves have changed afterwards, and the loss still has to compare with them.")
+@shift.mistake("it changes the codes themselves, and the loss still has to compare with them.")
 def in_place(codes, start):
     codes[:, 1:] = codes[:, :-1].clone()
     codes[:, 0] = start
@@ -304,16 +302,16 @@ bits = Exercise(
     "8.4",
     metrics.bits_per_image,
     hints=(
-        "A code that is one of two equally likely ones costs log 2 = 0.693 nats, and one bit.",
+        "A code that is one of two equally likely ones carries log 2 = 0.693 nats, which is one bit.",
         "An image has `positions` codes. Its class is transmitted once, not with every code.",
-        "To tell one of `classes` equally frequent classes takes log2(num_classes) bits: 0 for one class, 1 for two.",
+        "One of `num_classes` equally frequent classes takes log2(num_classes) bits: 0 for one class, 1 for two.",
     ),
 )
 
 
 @bits.check
 def _(answer):
-    for nats, knobs in (
+    for nats, options in (
         (0.9, {"positions": 11, "num_classes": 6}),
         (4.85, {"positions": 30, "num_classes": 100}),
         (1.03, {"num_classes": 10}),
@@ -321,9 +319,9 @@ def _(answer):
         (0.0, {"positions": 3, "num_classes": 2}),
         (30.0, {"positions": 1}),
     ):
-        listed = "".join(f", {name}={value}" for name, value in knobs.items())
+        listed = "".join(f", {name}={value}" for name, value in options.items())
         what = f"bits_per_image({nats}{listed})"
-        require_same(require_number(call(answer, nats, **knobs), what), metrics.bits_per_image(nats, **knobs), what)
+        require_same(require_number(call(answer, nats, **options), what), metrics.bits_per_image(nats, **options), what)
 
 
 @bits.mistake("those are nats. How many nats is a bit?")
@@ -342,7 +340,7 @@ def of_one_code(nats_per_code, positions=49, num_classes=1):
 
 
 @bits.mistake("the nats of a code are divided by the number of codes; they are a mean already.")
-def divides_by_places(nats_per_code, positions=49, num_classes=1):
+def divides_by_positions(nats_per_code, positions=49, num_classes=1):
     return nats_per_code / positions / math.log(2) + math.log2(num_classes)
 
 
@@ -361,12 +359,12 @@ def class_in_nats(nats_per_code, positions=49, num_classes=1):
     return nats_per_code * positions / math.log(2) + math.log(num_classes)
 
 
-@bits.mistake("it adds one bit for each class; how many yes-or-no questions find one of them?")
+@bits.mistake("it adds one bit for each class; how many bits does it take to transmit one of them?")
 def adds_the_classes(nats_per_code, positions=49, num_classes=1):
     return nats_per_code * positions / math.log(2) + (num_classes if num_classes > 1 else 0)
 
 
-@bits.mistake("the class is told with every code; once is enough.")
+@bits.mistake("the class is transmitted with every code; once is enough.")
 def class_with_every_code(nats_per_code, positions=49, num_classes=1):
     return positions * (nats_per_code / math.log(2) + math.log2(num_classes))
 
@@ -383,7 +381,7 @@ next_ = Exercise(
     models.next_code,
     hints=(
         "A temperature below 1 makes the likely codes likelier: it divides the logits, before the softmax.",
-        "logits.topk(top_k).values[:, -1:] is the smallest logit of each row that stays. Put -inf where it is less.",
+        "logits.topk(top_k).values[:, -1:] is the threshold of each row: the smallest logit that stays. Put -inf below it.",
         "torch.multinomial samples from rows of probabilities and returns (batch, 1).",
     ),
 )
@@ -400,9 +398,9 @@ def kept(logits, top_k):
 def _(answer):
     device, n = default_device(), 2500
 
-    def sample(logits, *knobs):
-        result = call(answer, logits.to(device), *knobs, sampled=True)
-        named = "".join(f"{name}{knob}" for name, knob in zip((" at temperature ", " with top_k = "), knobs))
+    def sample(logits, *options):
+        result = call(answer, logits.to(device), *options, sampled=True)
+        named = "".join(f"{name}{option}" for name, option in zip((" at temperature ", " with top_k = "), options))
         what = f"what it samples{named} for a batch of {len(logits)}"
         require_tensor(result, (len(logits),), what, torch.int64, device)
         return result.cpu(), what
@@ -410,7 +408,7 @@ def _(answer):
     table = torch.tensor([[2.0, 0.0, 1.0, -1.0, 0.5], [9.7, 10.4, 9.1, 11.8, 8.4], [-10.3, -11.2, -8.6, -9.1, -12.0]])
     far = torch.tensor([[0.0], [1000.0], [-1000.0]])
     tied = torch.tensor([[1.0, 3.0, 1.0, 0.0, 3.0], [2.0, 2.0, -2.0, 1.0, 1.5]])
-    for logits, knobs in (
+    for logits, options in (
         (table, ()),
         (table, (0.37,)),
         (table, (1.8, 3)),
@@ -421,22 +419,22 @@ def _(answer):
         (tied, (1.0, 2)),
         (torch.randn(2, 128), (1.8, 20)),
     ):
-        codes, what = sample(logits.repeat(n, 1), *knobs)
+        codes, what = sample(logits.repeat(n, 1), *options)
         found = (codes.view(n, -1, 1) == torch.arange(logits.shape[1])).float().mean(dim=0)
         observe(found, 0, 0.07)
-        temperature, top_k = knobs + (1.0, None)[len(knobs) :]
+        temperature, top_k = options + (1.0, None)[len(options) :]
         wanted = (kept(logits, top_k) / temperature).softmax(dim=1)
         off = ((found - wanted).abs() > 0.05) | ((wanted == 0) & (found > 0))  # 0.05: five standard errors
         for row in off.any(dim=1).nonzero()[:1, 0]:
             listed = [", ".join(f"{x:.5g}" for x in values[row, :5].tolist()) for values in (logits, found, wanted)]
-            message = "{}: from the logits {}, codes come with the frequencies {}; {} are right."
+            message = "{}: from the logits {}, the codes have the frequencies {}; {} are right."
             require(False, message.format(what, *listed))
     codes, what = sample(torch.tensor([[2.0, 1.0, 1.0, 0.0, -1.0]]).repeat(n, 1), 1.0, 2)
     require(set(codes.tolist()) <= {0, 1, 2}, f"{what}, where codes 1 and 2 tie, holds others than 0, 1 and 2.")
     logits, wanted = torch.randn(7, 3, 128)[:, -1], torch.randperm(128)[:7]
     logits[torch.arange(7), wanted] = 6.0
-    for batch, knobs in ((7, (0.05,)), (7, (1.8, 1)), (1, (0.05,)), (1, (1.0, 1))):
-        codes, what = sample(logits[:batch], *knobs)
+    for batch, options in ((7, (0.05,)), (7, (1.8, 1)), (1, (0.05,)), (1, (1.0, 1))):
+        codes, what = sample(logits[:batch], *options)
         require_same(codes, wanted[:batch], what)
     several = [sample(table.repeat(20, 1))[0] for _ in range(2)]
     require(not torch.equal(*several), "in every call it samples the same codes.")
@@ -456,12 +454,12 @@ def one_for_all(logits, temperature=1.0, top_k=None):
     return sampled_from((kept(logits, top_k) / temperature)[:1]).expand(len(logits))
 
 
-@next_.mistake("softmax is taken twice: the frequencies come out nearly alike.")
+@next_.mistake("softmax is taken twice: the frequencies are nearly uniform.")
 def softmax_twice(logits, temperature=1.0, top_k=None):
     return sampled_from((kept(logits, top_k) / temperature).softmax(dim=-1))
 
 
-@next_.mistake("the softmax runs over the batch. For each image, the probabilities of its codes should add up to 1.")
+@next_.mistake("the softmax runs over the batch. For each image, the probabilities of its codes should sum to 1.")
 def softmax_over_the_batch(logits, temperature=1.0, top_k=None):
     return torch.multinomial((kept(logits, top_k) / temperature).softmax(dim=0), 1)[:, 0]
 
@@ -481,7 +479,7 @@ def divides_probabilities(logits, temperature=1.0, top_k=None):
     return sampled_from(kept(logits, top_k).softmax(dim=-1) / temperature if temperature != 1 else kept(logits, top_k))
 
 
-@next_.mistake("with top_k, codes that are not among the top_k are still sampled: where does it come in?")
+@next_.mistake("with top_k, codes that are not among the top_k are still sampled: where is it used?")
 def no_top_k(logits, temperature=1.0, top_k=None):
     return sampled_from(logits / temperature)
 
@@ -496,7 +494,7 @@ def ranks(logits, temperature=1.0, top_k=None):
     return sampled_from((logits if top_k is None else logits.topk(top_k).values) / temperature)
 
 
-@next_.mistake("it keeps the least likely codes. topk finds the largest logits unless told otherwise.")
+@next_.mistake("it keeps the least likely codes. By default, topk finds the largest logits.")
 def keeps_the_least(logits, temperature=1.0, top_k=None):
     if top_k is not None:
         logits = logits.masked_fill(logits > logits.topk(top_k, largest=False).values[:, -1:], -torch.inf)
@@ -527,17 +525,17 @@ def writes_into_the_logits(logits, temperature=1.0, top_k=None):
     return sampled_from(logits / temperature)
 
 
-@next_.mistake("large logits overflow or underflow when e is raised to them. softmax copes with logits of any size.")
+@next_.mistake("the exponential of a large logit overflows or underflows. softmax is stable for logits of any size.")
 def exponentials_of_logits(logits, temperature=1.0, top_k=None):
     return torch.multinomial((kept(logits, top_k) / temperature).exp(), 1)[:, 0]
 
 
-@next_.mistake("squeeze() takes the batch away, too, when there is one image: name the axis.")
+@next_.mistake("squeeze() removes the batch axis, too, when there is one image: name the axis.")
 def squeezes_the_batch(logits, temperature=1.0, top_k=None):
     return sampled_from(kept(logits, top_k) / temperature).squeeze()
 
 
-@next_.mistake("the random state is set in it, by a manual_seed, and so every call draws the same numbers.")
+@next_.mistake("a manual_seed in it sets the random state: every call samples with the same random numbers.")
 def seeded(logits, temperature=1.0, top_k=None):
     torch.manual_seed(0)
     return sampled_from(kept(logits, top_k) / temperature)
@@ -549,11 +547,11 @@ prediction(
     "8.6",
     answer="farther",
     replies={
-        "nearer": "single digits get neater, but the distance is one between sets: what of their spread?",
-        "alike": "at half the temperature a code of probability 1/10 against one of 1/2 comes 1/25 as often.",
+        "nearer": "single digits look better, but the distance compares sets: what about their diversity?",
+        "alike": "at half the temperature, a code of probability 1/10 is sampled 1/25 as often as one of 1/2.",
     },
     hints=(
-        "A low temperature takes likely codes only. Which strokes does that leave out?",
+        "At a low temperature, mostly likely codes are sampled. Which strokes does that leave out?",
         "The Fréchet distance compares the means and the covariances of two sets, not single images.",
     ),
 )

@@ -31,7 +31,7 @@ wrong("5b.1")(lambda a, b, steps=10: line(even)(a, b, steps) * (b - a) / (b - a)
 
 # 5b.3 loss_in_nats
 
-# It samples, and training takes the gradient of the loss alone.
+# It samples, and training takes only the gradient of the loss.
 not_asked("5b.3", "loss moves the random state", "loss detached (1)", "loss detached (2)")
 
 right("5b.3")(nats_of(lambda logits, x, r, kl: (784 * F.binary_cross_entropy_with_logits(logits, x), kl)))
@@ -116,7 +116,7 @@ right("5b.6")(elbo_of(lambda reconstruction, kl: [reconstruction, kl], lambda m,
 
 @right("5b.6")
 class WithEmbeddings(models.ConditionalVAE):
-    """Labels in front, learned; image after image."""
+    """Learned embeddings of the labels come first; one image after another."""
 
     def __init__(self, latent_dim=20, hidden_dim=400, num_classes=10):
         super().__init__(latent_dim, hidden_dim)
@@ -136,21 +136,21 @@ class WithEmbeddings(models.ConditionalVAE):
 
 @right("5b.6")
 class WithItsOwnLayers(models.ConditionalVAE):
-    """Both halves of one layer for the Gaussian; labels behind the hidden layer, too; the given layers left over."""
+    """mu and logvar as halves of one layer; the decoder adds the label in its hidden layer; given layers unused."""
 
     def __init__(self, latent_dim=20, hidden_dim=400, num_classes=10):
         super().__init__(latent_dim, hidden_dim)
         self.encoder = nn.Sequential(
             nn.Linear(784 + num_classes, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 2 * latent_dim)
         )
-        self.from_code, self.from_label = nn.Linear(latent_dim, hidden_dim), nn.Linear(num_classes, hidden_dim)
+        self.from_z, self.from_label = nn.Linear(latent_dim, hidden_dim), nn.Linear(num_classes, hidden_dim)
         self.pixels = nn.Linear(hidden_dim, 784)
 
     def encode(self, x, y):
         return self.encoder(torch.cat([F.one_hot(y, 10), x.flatten(1)], dim=1)).chunk(2, dim=1)
 
     def decode_logits(self, z, y):
-        return self.pixels((self.from_code(z) + self.from_label(F.one_hot(y, 10).float())).relu()).view(-1, 1, 28, 28)
+        return self.pixels((self.from_z(z) + self.from_label(F.one_hot(y, 10).float())).relu()).view(-1, 1, 28, 28)
 
     def elbo(self, x, y):
         z, kl = models.reparameterize(*self.encode(x, y)), losses.gaussian_kl(*self.encode(x, y))

@@ -14,7 +14,7 @@ from tests.answers import not_asked, right, wrong
 
 # 6.1 beta_elbo
 
-# training takes the gradient of the loss alone; elbo samples, which moves the random state
+# training takes only the gradient of the loss; elbo samples, which moves the random state
 not_asked("6.1", "loss detached (1)", "loss detached (2)", "loss moves the random state")
 
 
@@ -113,8 +113,8 @@ wrong("6.4")(lambda q: metrics.code_entropy(q.unique(dim=1)))
 
 
 @right("6.5")
-def with_one_hot(z, number, values):
-    mask = torch.nn.functional.one_hot(torch.tensor(number), len(z))
+def with_one_hot(z, dim, values):
+    mask = torch.nn.functional.one_hot(torch.tensor(dim), len(z))
     return z * (1 - mask) + values[:, None] * mask
 
 
@@ -130,5 +130,5 @@ wrong("6.5")(lambda z, i, values: latent.traverse(z, i, values.flip(0)))
 
 
 @wrong("6.5")
-def every_dimension_of_this_value(z, number, values):
-    return torch.where(z == z[number], values[:, None], z)
+def every_dimension_of_this_value(z, dim, values):
+    return torch.where(z == z[dim], values[:, None], z)

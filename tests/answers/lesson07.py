@@ -54,7 +54,7 @@ wrong("7.3")(of_both(lambda a, b: -losses.squared_error(a, b)))
 
 # 7.4 VectorQuantizer
 
-# start stands in the cell as it is given: it samples, and nothing asks it to leave no hook
+# init_codebook is given in the cell: it samples, and nothing asks it to leave no hook
 not_asked("7.4", "init_codebook moves the random state", "init_codebook leaves a hook")
 
 
@@ -82,8 +82,8 @@ class Inherits(models.VectorQuantizer):
 
 
 @wrong("7.4")
-class SaysOnlyThatItStarted(GivenQuantizer):
-    def begin(self, rows):
+class SetsOnlyInitialized(GivenQuantizer):
+    def initialise(self, rows):
         self.initialized.fill_(True)
 
 

@@ -11,27 +11,27 @@ from tests.answers import right, wrong
 
 
 @right("7b.1")
-def by_unique(codes, size):
+def by_unique(codes, num_codes):
     occurrences = codes.unique(return_counts=True)[1]
     p = occurrences / occurrences.sum()
     return (-(p * p.log()).sum()).exp()
 
 
 @right("7b.1")
-def with_a_small_number(codes, size):
-    p = fractions_of(codes, size)
+def with_epsilon(codes, num_codes):
+    p = fractions_of(codes, num_codes)
     return torch.exp(-torch.sum(p * torch.log(p + 1e-10)))
 
 
 @right("7b.1")
-def with_one_hot(codes, size):
-    p = F.one_hot(codes.flatten(), size).double().mean(dim=0)
+def with_one_hot(codes, num_codes):
+    p = F.one_hot(codes.flatten(), num_codes).double().mean(dim=0)
     return torch.distributions.Categorical(probs=p).entropy().exp().item()
 
 
 @wrong("7b.1")
-def first_thousand_only(codes, size):
-    p = fractions_of(codes.flatten()[:1000], size)
+def first_thousand_only(codes, num_codes):
+    p = fractions_of(codes.flatten()[:1000], num_codes)
     return torch.special.entr(p).sum().exp().item()
 
 
@@ -39,7 +39,7 @@ def first_thousand_only(codes, size):
 
 
 @right("7b.2")
-def mended(quantizer, z):
+def fixed(quantizer, z):
     codes, nearest = found(quantizer, z)
     terms = losses.quantization_losses(z, nearest)
     return models.straight_through(z, nearest), codes, *terms
@@ -111,20 +111,20 @@ def with_channels_last(z, levels):
     last = z.movedim(1, -1)
     scaled = torch.sigmoid(last) * (levels - 1)
     rounded = scaled + (scaled.round() - scaled).detach()
-    places = torch.cat([levels.new_ones(1), levels[:-1]]).cumprod(0)
-    codes = (rounded.detach().round().long() * places).sum(dim=-1)
+    weights = torch.cat([levels.new_ones(1), levels[:-1]]).cumprod(0)
+    codes = (rounded.detach().round().long() * weights).sum(dim=-1)
     return [(rounded / (levels - 1) * 2 - 1).movedim(-1, 1), codes]
 
 
 @right("7b.5")
-def number_by_number(z, levels):
-    values, codes, place = [], torch.zeros_like(z[:, 0], dtype=torch.int64), 1
+def dimension_by_dimension(z, levels):
+    values, codes, weight = [], torch.zeros_like(z[:, 0], dtype=torch.int64), 1
     for column, level in zip(z.unbind(dim=1), levels.tolist()):
         squashed = 2 * column.sigmoid() - 1
         digit = ((squashed.detach() + 1) / 2 * (level - 1)).round()
         values.append(squashed + (2 * digit / (level - 1) - 1 - squashed).detach())
-        codes = codes + place * digit.long()
-        place *= level
+        codes = codes + weight * digit.long()
+        weight *= level
     return torch.stack(values, dim=1), codes
 
 
@@ -150,8 +150,8 @@ def squashes_in_place(z, levels):
 
 
 @wrong("7b.1")
-def a_byte_for_a_code(codes, size):
-    p = fractions_of(codes.to(torch.uint8).long(), size)
+def a_byte_for_a_code(codes, num_codes):
+    p = fractions_of(codes.to(torch.uint8).long(), num_codes)
     return torch.special.entr(p).sum().exp().item()
 
 

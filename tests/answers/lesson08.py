@@ -63,9 +63,9 @@ def with_where(q, k, v, mask):
 @right("8.2")
 def row_by_row(q, k, v, mask):
     rows = []
-    for t, may in enumerate(mask):
-        weights = scores_of(q[..., t : t + 1, :], k[..., may, :]).softmax(dim=-1)
-        rows.append(weights @ v[..., may, :])
+    for t, allowed in enumerate(mask):
+        weights = scores_of(q[..., t : t + 1, :], k[..., allowed, :]).softmax(dim=-1)
+        rows.append(weights @ v[..., allowed, :])
     return torch.cat(rows, dim=-2)
 
 
@@ -83,7 +83,7 @@ def the_formula_as_it_stands(q, k, v, mask):
 
 
 @wrong("8.2")
-def maximum_of_hidden_scores(q, k, v, mask):
+def maximum_of_masked_scores(q, k, v, mask):
     scores = scores_of(q, k)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return weights / weights.sum(dim=-1, keepdim=True) @ v
