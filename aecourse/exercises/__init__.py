@@ -4,8 +4,8 @@
     def squared_error(x_hat, x):
         ...
 
-checks the answer as the cell runs, prints one short card, and returns what the lesson goes on with:
-the learner's own code if it is right, the course's otherwise. `hint("1.1")` gives the next hint,
+checks the answer as the cell runs, prints one short card, and returns the code that the lesson goes on with:
+the learner's own if it is right, the course's otherwise. `hint("1.1")` gives the next hint,
 `solution("1.1")` shows the course's code, `progress()` sums up the lesson. With the environment
 variable AECOURSE_EXERCISES=strict an answer that is missing or wrong is an error.
 """
@@ -54,7 +54,7 @@ def exercise(number):
             card += f' The lesson now runs on your {task.name}. To compare: solution("{number}").'
         elif not predicts:
             card += f"\n  The lesson goes on with the course's {task.name}."
-            # A renamed answer leaves the name that the lesson uses unbound.
+            # with a renamed answer, the name that the lesson uses would be unbound
             vars(sys.modules[answer.__module__]).setdefault(task.name, task.solution)
         print(card)
         return answer if right else task.solution
@@ -111,7 +111,7 @@ def hint(number):
 
 
 def solution(number):
-    """Print the course's own answer: the very code that the lessons run on."""
+    """Print the course's own answer: the code that the lessons run on."""
     print(find(number).source())
 
 
@@ -168,7 +168,7 @@ def _same_code(answer, bug):
 
 
 def essence(source):
-    """What a function or class says, as text, without its name, decorators, docstring and comments."""
+    """The code of a function or class as text, without its name, decorators, docstring and comments."""
     code = ast.parse(textwrap.dedent(source)).body[0]
     if ast.get_docstring(code) is not None:
         del code.body[0]
@@ -177,7 +177,7 @@ def essence(source):
 
 
 def _short_traceback(error):
-    """The last lines of the learner's own code on the way to the error, and the error."""
+    """The lines of the learner's own code in the traceback, the last five, and the error."""
     ours = str(Path(__file__).resolve().parents[1])
     frames = [
         frame

@@ -1,10 +1,10 @@
-"""Exercises, and what their checks share.
+"""Exercises, and the functions that their checks share.
 
 An exercise is the course's own solution, its hints, its check, and its *mistakes*: wrong answers as code, each
-with the message that a learner gets. A check knows properties only. It calls the answer and holds what comes
-out against the solution with the functions below, and these *observe*: they note what they see before they
-judge it. If an answer is refused, the mistakes go through the same check, and the one of which the very same is
-observed says what is wrong. So each mistake is written once, whether it shows in a value, a gradient, a side
+with the message that a learner gets. A check knows properties only. It calls the answer and compares the result
+with the solution's by the functions below, and these *observe*: they record what they see before they judge it.
+If an answer is refused, the mistakes go through the same check, and the one with the same observations says what
+is wrong. So each mistake is written once, whether it shows in a value, a gradient, a side
 effect or an error.
 """
 
@@ -33,15 +33,15 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a check refuses an answer: what it says, all that it had observed, the answer's own error if it raised."""
+    """Why a check refuses an answer: its message, all its observations, the answer's own error if it raised."""
 
     text: str
     observed: tuple
     error: Exception | None
 
     def is_like(self, other):
-        """Whether both fail in the same way, after the same results: by the same error, or by a sentence that is the
-        same but for the numbers in it.
+        """Whether both fail in the same way after the same observations: with the same error, or with messages that
+        differ in their numbers only.
         """
         texts = self.text, other.text
         if not (self.error or other.error):
@@ -53,7 +53,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer, and what is said of it."""
+    """A wrong answer and its message."""
 
     answer: Callable
     message: str
@@ -74,7 +74,7 @@ class Exercise:
         EXERCISES[number] = self
 
     def mistake(self, message):
-        """Register the decorated wrong answer under its name, with the message that whoever makes it is given."""
+        """Register the decorated wrong answer under its name, with the message for whoever makes it."""
 
         def register(answer):
             self.mistakes[answer.__name__] = Mistake(answer, message)
@@ -83,7 +83,7 @@ class Exercise:
         return register
 
     def add_mistakes(self, wrap=lambda answer: answer, /, **answers):
-        """As `mistake`, for answers of one expression each: name=(message, what wrap makes an answer of)."""
+        """As `mistake`, for answers of one expression each: name=(message, what wrap turns into an answer)."""
         for name, (message, answer) in answers.items():
             answer = wrap(answer)
             answer.__name__ = name
@@ -104,7 +104,7 @@ class Exercise:
         return function
 
     def refusal(self, answer):
-        """What the check has to say against an answer: a Refusal, or None if it is right."""
+        """The check's Refusal of an answer, or None if it is right."""
         _observed.clear()
         try:
             with _state_kept():
@@ -116,7 +116,7 @@ class Exercise:
         return None
 
     def named(self, refusal):
-        """The mistake that is refused in this very way, or None."""
+        """The mistake that is refused in the same way, or None."""
         for name, mistake in self.mistakes.items():
             if name not in self._refusals:  # a check has its own seed, so that it says the same each time
                 self._refusals[name] = self.refusal(mistake.answer)
@@ -133,7 +133,7 @@ class Exercise:
 class Prediction(Exercise):
     """A question with a few texts to choose from. No code uses the answer, and the function may have any name.
 
-    answer: the right text. replies: what is said to each of the others.
+    answer: the right text. replies: the message to each of the others.
     """
 
     def __init__(self, number, answer, replies, hints):
@@ -162,7 +162,7 @@ prediction = Prediction
 
 @contextmanager
 def _state_kept():
-    """Whatever an answer does to PyTorch's global state ends with its check."""
+    """Undo after a check whatever an answer does to PyTorch's global state."""
     gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     try:
         device = default_device()
@@ -178,7 +178,7 @@ def _state_kept():
 
 
 def observe(value, rtol=1e-4, atol=1e-6):
-    """Note what is seen of an answer. Two answers with the same numbers, within the tolerance, look the same."""
+    """Record a value seen of an answer. Two answers with equal values, within the tolerances, look the same."""
     _observed.append((_copy(value), rtol, atol))
 
 
@@ -192,12 +192,12 @@ def _copy(value):
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, Real) and not isinstance(value, bool):
-        return float(value)  # a number is a number, whoever made it
+        return float(value)  # NumPy's and PyTorch's scalars count as numbers
     return value if isinstance(value, (bool, str, type(None))) else type(value).__name__
 
 
 def _alike(a, b, rtol, atol):
-    """Whether two values as `_copy` makes them are the same within a tolerance."""
+    """Whether two values made by `_copy` are equal within a tolerance."""
     if type(a) is not type(b):
         return False
     if torch.is_tensor(a):
@@ -225,11 +225,11 @@ def require(condition, message):
 
 
 def call(function, *inputs, sampled=False, **named):
-    """Call an answer as the lesson will, and refuse what it does besides.
+    """Call an answer as the lesson will, and refuse side effects.
 
-    Refused are: inputs changed in place or cut off from what they were computed from; the random state moved,
+    Refused are: inputs changed in place or detached in place; the random state advanced,
     unless sampled; and in a module, among the inputs or the owner of the method that is called: parameters,
-    modes, hooks or gradients that are not what they were, running statistics that moved in evaluation mode.
+    modes, hooks or gradients that changed, running statistics that changed in evaluation mode.
     The result is observed, unless sampled.
     """
     tensors = [(x, x.clone(), x.requires_grad) for x in _tensors_in((inputs, named))]
@@ -242,10 +242,10 @@ def call(function, *inputs, sampled=False, **named):
     for x, copy, had_gradient in tensors:
         if not _alike(x.detach(), copy.detach(), 0, 0):
             observe(x)
-            require(False, "it changes its input in place; whoever called it still needs that tensor.")
+            require(False, "it changes its input in place; the caller still needs that tensor.")
         require(
             x.requires_grad == had_gradient,
-            "it changes requires_grad of its input, or cuts it off in place, for all other users, too: "
+            "it changes requires_grad of its input, or detaches it in place, for all other users, too: "
             "detach() makes a new tensor.",
         )
     for module, was in zip(modules, before):
@@ -267,12 +267,12 @@ def _settings():
 
 
 def require_any_device(function, *inputs):
-    """Refuse an answer that makes tensors on the CPU wherever its inputs are; without a GPU, too.
+    """Refuse an answer that makes tensors on the CPU wherever its inputs are; works without a GPU.
 
-    The inputs are moved to the device "meta", which holds shapes and no numbers. An answer that has to look at
-    numbers ends there, and is not refused.
+    The inputs are moved to the device "meta", which has shapes and no values. An answer that has to read values
+    raises an error there, and is not refused.
     """
-    message = "it makes a tensor on the CPU, wherever its inputs are: on a GPU it would stop."
+    message = "it makes a tensor on the CPU, wherever its inputs are: on a GPU this raises an error."
     with torch.random.fork_rng(devices=[]):
         try:
             result = function(*(x.to("meta") if torch.is_tensor(x) else x for x in inputs))
@@ -284,7 +284,7 @@ def require_any_device(function, *inputs):
 
 
 def computed(x):
-    """The numbers of x as a layer hands them on: with a gradient, and computed from something else."""
+    """A copy of x like the output of a layer: it requires a gradient and is no leaf."""
     return x.clone().requires_grad_().clone()
 
 
@@ -297,23 +297,23 @@ def _tensors_in(value):
 
 
 def _state_of(module):
-    """What a function that uses a module has no business to change, each under words for it."""
+    """What a function that uses a module must not change, each under its description."""
     parts = list(module.modules())
     hooks = [[len(h) for name, h in vars(part).items() if name.endswith("_hooks")] for part in parts]
     still = [buffer for part in parts if not part.training for buffer in part.buffers(recurse=False)]
     learned = [p for p in module.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
     return {
-        "training() and eval() have to be set back, in every part of it": _copy([part.training for part in parts]),
-        "a buffer of it, such as running statistics, moved although it was in evaluation mode": _copy(still),
-        "its parameters are others": _copy(learned),
-        "other parameters of it require a gradient": _copy([p.requires_grad for p in module.parameters()]),
-        "its parameters now hold gradients; backward is the training loop's part": _copy([p.grad for p in learned]),
+        "the mode, train() or eval(), has to be restored in every part of it": _copy([part.training for part in parts]),
+        "a buffer, such as running statistics, has changed in evaluation mode": _copy(still),
+        "its parameters have changed": _copy(learned),
+        "requires_grad of its parameters has changed": _copy([p.requires_grad for p in module.parameters()]),
+        "its parameters now have gradients; backward belongs in the training loop": _copy([p.grad for p in learned]),
         "it still has a hook": hooks,
     }
 
 
 def require_tensor(result, shape, what="what it returns", dtype=torch.float32, device=None):
-    """Refuse a result that is not a tensor of this shape, dtype and, if given, device, saying what came instead."""
+    """Refuse a result that is not a tensor of this shape, dtype and, if given, device, and say what it is instead."""
     require(result is not None, f"{what} is None. Is there a return?")
     kind = type(result).__name__
     listed = f" of {len(result)}" if isinstance(result, (tuple, list)) else ""
@@ -330,7 +330,7 @@ def require_tensor(result, shape, what="what it returns", dtype=torch.float32, d
 
 
 def require_number(result, what="what it returns", kind=Real):
-    """A result as a number; refuse what is none. A tensor without dimensions will do. kind: Real or Integral."""
+    """A result as a number; refuse anything else. A tensor without dimensions counts. kind: Real or Integral."""
     require(result is not None, f"{what} is None. Is there a return, in every case?")
     shape = f" of the shape {tuple(result.shape)}" if hasattr(result, "shape") else ""
     if shape and result.ndim == 0:
@@ -343,11 +343,11 @@ def require_number(result, what="what it returns", kind=Real):
 
 
 def require_several(result, names, what="what it returns"):
-    """Refuse a result that is not a tuple or list of as many things as there are names."""
+    """Refuse a result that is not a tuple or list of as many values as there are names."""
     got = len(result) if isinstance(result, (tuple, list)) else "None" if result is None else type(result).__name__
     require(
         isinstance(result, (tuple, list)) and len(result) == len(names),
-        f"{what} should be {len(names)} things, {', '.join(names)}; yours is {got}.",
+        f"{what} should be {len(names)} values, {', '.join(names)}; yours is {got}.",
     )
     return result
 
@@ -371,7 +371,7 @@ def close(a, b, rtol=1e-4, atol=1e-6):
 
 
 def require_same(yours, right, what="what it returns", rtol=1e-4, atol=1e-6):
-    """Refuse a number or tensor that is not the right one, showing the first place where they differ.
+    """Refuse a number or tensor that is not the right one, and show the first position where they differ.
 
     Dictionaries and tuples are compared entry by entry.
     """
@@ -393,7 +393,7 @@ def require_same(yours, right, what="what it returns", rtol=1e-4, atol=1e-6):
 
 
 def shown(a, b):
-    """Two different numbers as texts, with as many digits as it takes to see that they differ."""
+    """Two different numbers as texts, with enough digits to show that they differ."""
     if float(a).is_integer() and float(b).is_integer():
         return f"{a:,.0f}", f"{b:,.0f}"
     for digits in range(4, 18):
@@ -404,17 +404,17 @@ def shown(a, b):
 
 
 def require_same_gradients(yours, right, inputs, what="what it returns", right_inputs=None, rtol=1e-3):
-    """Refuse a result from which its inputs do not learn what they learn from the right one.
+    """Refuse a result whose gradients with respect to its inputs are not those of the right one.
 
     inputs: a dictionary, name → tensor, such as dict(model.named_parameters()). right_inputs: the same of the
     right result, if that was computed from other tensors.
     """
     require(
         yours.requires_grad or not right.requires_grad,
-        f"{what} is cut off: no gradient passes. Is there a detach, an item(), a no_grad or NumPy on the way?",
+        f"{what} is cut off from the graph: no gradient passes. Is there a detach, an item(), a no_grad or NumPy?",
     )
     generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(right.shape, generator=generator).to(right.device)  # one mean would hide what cancels
+    weights = torch.randn(right.shape, generator=generator).to(right.device)  # in a mean, errors could cancel
     gradients, wanted = (
         torch.autograd.grad((out * weights).sum(), tensors, retain_graph=True, allow_unused=True)
         if out.requires_grad
@@ -438,7 +438,7 @@ def require_same_gradients(yours, right, inputs, what="what it returns", right_i
 
 
 class _LargestTensor(TorchFunctionMode):
-    """Remembers the most bytes of memory that any tensor needed which was made under it."""
+    """Records the size in bytes of the largest tensor made under it."""
 
     most = 0
 
@@ -450,17 +450,17 @@ class _LargestTensor(TorchFunctionMode):
 
 
 def largest_tensor(function, *inputs):
-    """How many bytes the largest tensor has that a function makes on its way."""
+    """Size in bytes of the largest tensor that a function makes, results included."""
     with _LargestTensor() as mode:
         function(*inputs)
     return mode.most
 
 
 def require_normal(z, mean, std, what="what it samples"):
-    """Refuse samples that are not drawn independently from N(mean, std²).
+    """Refuse samples that are not independent samples of N(mean, std²).
 
-    z: (n, d), detached, n at least 1,000. mean, std: (d,), the same for all. Nobody is refused by chance: the
-    tolerances are 8 standard errors or more.
+    z: (n, d), detached, n at least 1,000. mean, std: (d,), the same for all. The tolerances are 8 standard errors
+    or more, so that no right answer is refused by chance.
     """
     error = 1 / len(z) ** 0.5
     require(z.isfinite().all(), f"{what}: some are nan or inf. Is there a root or a logarithm of a negative number?")
@@ -477,7 +477,7 @@ def require_normal(z, mean, std, what="what it samples"):
     correlation = (noise.T @ noise / len(z)).fill_diagonal_(0).abs().max().item()
     require(
         correlation < 8 * error,
-        f"{what}: dimensions have correlations of up to {correlation:.2f}. Does each have noise of its own?",
+        f"{what}: dimensions have correlations of up to {correlation:.2f}. Does each have its own noise?",
     )
     listed, wanted = (", ".join(f"{number:.3g}" for number in numbers.tolist()) for numbers in (stds, std))
     require(

@@ -28,9 +28,9 @@ squared_error = Exercise(
     "1.1",
     losses.squared_error,
     hints=(
-        "x_hat - x has one number per pixel. Square it; then every axis but the first has to go.",
+        "x_hat - x has one value per pixel. Square it, then reduce every axis but the first.",
         "flatten(start_dim=1) makes (batch, pixels) of a batch of any shape.",
-        "The result for a batch of three images is a tensor of three numbers: sum over axis 1.",
+        "The result for a batch of three images is a tensor of three values: sum over axis 1.",
     ),
 )
 
@@ -83,12 +83,12 @@ def sum_over_the_batch(x_hat, x):
     return (x_hat - x).square().flatten(1).sum(0)
 
 
-@squared_error.mistake("it looks at the first channel alone; images of several come out wrong.")
+@squared_error.mistake("it uses the first channel only; images with several channels come out wrong.")
 def grey_only(x_hat, x):
     return (x_hat - x).square()[:, 0].flatten(1).sum(1)
 
 
-@squared_error.mistake("it works for images with four axes only; (batch, ...) has any number of them.")
+@squared_error.mistake("it works for inputs with four axes only; (batch, ...) may have any number of axes.")
 def four_axes_only(x_hat, x):
     return (x_hat - x).square().sum(dim=(1, 2, 3))
 
@@ -113,8 +113,8 @@ dense = Exercise(
         "nn.Sequential applies its layers in order. nn.Linear takes vectors, so the encoder begins with nn.Flatten().",
         "A ReLU follows the first and the second linear layer of the encoder, and of the decoder. The latent code "
         "itself passes no activation.",
-        "The decoder's last linear layer gives 784 numbers of any size: nn.Sigmoid() brings them into [0, 1], "
-        "nn.Unflatten(1, (1, 28, 28)) makes images of them.",
+        "The decoder's last linear layer returns 784 unbounded values: nn.Sigmoid() maps them to [0, 1], "
+        "nn.Unflatten(1, (1, 28, 28)) reshapes them to images.",
     ),
 )
 
@@ -130,7 +130,7 @@ def _(answer):
     yours, ours = models.count_parameters(model), models.count_parameters(right)
     require(yours == ours, f"it has {yours:,} parameters; 784 → 256 → 128 → 5 and back has {ours:,}.")
     for size, layer in wanted.items():
-        with torch.no_grad():  # so large that a code runs beyond -1 and 1, and pixels nearly to 0 and 1
+        with torch.no_grad():  # so large that latent codes leave [-1, 1] and pixels come close to 0 and 1
             for parameter in layer.parameters():
                 parameter.normal_(std=0.2)
         layers[size].load_state_dict(layer.state_dict())
@@ -141,8 +141,8 @@ def _(answer):
         require_same(z, right.encode(x), f"with the same weights, the latent code of a batch of {n}")
         z = torch.randn(n, 5, device=device)
         x_hat = call(model.decode, z)
-        require_tensor(x_hat, (n, 1, 28, 28), f"what decode makes of {n} latent codes", device=device)
-        require_same(x_hat, right.decode(z), f"with the same weights, what decode makes of {n} latent codes")
+        require_tensor(x_hat, (n, 1, 28, 28), f"what decode returns for {n} latent codes", device=device)
+        require_same(x_hat, right.decode(z), f"with the same weights, what decode returns for {n} latent codes")
     x = torch.rand(3, 1, 28, 28, device=device)
     pairs = [[layers[size].weight for size in wanted], [layer.weight for layer in wanted.values()]]
     yours, ours = (dict(zip((f"the layer {a} → {b}" for a, b in wanted), weights)) for weights in pairs)
@@ -151,7 +151,7 @@ def _(answer):
 
 
 def changed(part, change):
-    """The right model, but for one part of it: change takes the list of its layers and gives another one."""
+    """The solution with one part changed: change takes the list of its layers and returns another."""
 
     class Changed(models.DenseAutoencoder):
         def __init__(self, latent_dim=32):
@@ -202,7 +202,7 @@ dense.add_mistakes(
         ("decoder", without(nn.ReLU, slice(1, 2))),
     ),
     FlatImages=(
-        "the decoder gives rows of 784 pixels: nn.Unflatten(1, (1, 28, 28)) makes images of them.",
+        "the decoder returns rows of 784 pixels: nn.Unflatten(1, (1, 28, 28)) reshapes them to images.",
         ("decoder", without(nn.Unflatten)),
     ),
     ForgetsToFlatten=(
@@ -231,7 +231,7 @@ count = Exercise(
     models.count_parameters,
     hints=(
         "model.parameters() yields every weight and every bias, as tensors of any shape.",
-        "A tensor's numel() is how many numbers it holds; its requires_grad says whether training changes them.",
+        "A tensor's numel() is its number of elements; its requires_grad says whether training changes them.",
     ),
 )
 
@@ -246,13 +246,13 @@ def _(answer):
         (nn.Linear(3, 2), "a layer from 3 to 2"),
         (nn.Sequential(nn.Sequential(nn.Linear(4, 5), nn.ReLU()), nn.Linear(5, 1)), "4 → 5 → 1, layers inside layers,"),
         (nn.Conv2d(2, 3, kernel_size=5), "a 5×5 convolution from 2 to 3 channels"),
-        (Scaled(1.0), "a module whose only parameter is its own, in no layer,"),
+        (Scaled(1.0), "a module with one parameter of its own and no layers,"),
         (nn.BatchNorm1d(7), "batch norm of 7 channels, which learns a weight and a bias for each,"),
         (half_frozen, "a layer from 3 to 2 whose weights are frozen"),
         (tied, "two layers from 4 to 4 that share their weights"),
         (models.DenseAutoencoder(20), "lesson 1's model with 20 latent dimensions"),
     ):
-        kind = Integral if type(model) is nn.Linear else Real  # NumPy's product of no sides is 1.0
+        kind = Integral if type(model) is nn.Linear else Real  # np.prod of an empty shape is 1.0
         result = call(answer, model)
         require(not torch.is_tensor(result), "it returns a tensor; an int is wanted.")
         result = require_number(result, f"what it returns for {what}", kind)
@@ -260,7 +260,7 @@ def _(answer):
 
 
 class Scaled(models.Autoencoder):
-    """Returns its input times a number: a model whose loss can be worked out by hand."""
+    """Multiplies its input by a factor: a model whose loss can be worked out by hand."""
 
     def __init__(self, factor):
         super().__init__()
@@ -271,42 +271,42 @@ class Scaled(models.Autoencoder):
         return self.factor * x
 
     def decode(self, z):
-        """The code itself."""
+        """The latent code itself."""
         return z
 
 
-@count.mistake("it counts tensors. Count the numbers in them.")
+@count.mistake("it counts tensors. Count their elements.")
 def counts_tensors(model):
     return len(list(model.parameters()))
 
 
-@count.mistake("it counts the weights alone. Biases are learned too.")
+@count.mistake("it counts the weights only. Biases are trained too.")
 def weights_alone(model):
     return sum(p.numel() for name, p in model.named_parameters() if name.endswith("weight"))
 
 
-@count.mistake("it counts numbers that are frozen, which training cannot change.")
+@count.mistake("it counts frozen parameters, which training does not change.")
 def counts_frozen(model):
     return sum(p.numel() for p in model.parameters())
 
 
-@count.mistake("it counts batch norm's running means and variances, which no gradient changes.")
+@count.mistake("it counts batch norm's running means and variances: buffers, which no gradient changes.")
 def counts_buffers(model):
     return sum(value.numel() for value in model.state_dict().values())
 
 
-@count.mistake("it counts what the module itself owns, and not what is inside its layers.")
+@count.mistake("it counts the module's own parameters, but not those of the modules inside it.")
 def top_level_only(model):
     return sum(p.numel() for p in model.parameters(recurse=False))
 
 
-@count.mistake("it goes through known kinds of layers; a parameter may belong to any module.")
+@count.mistake("it visits known types of layers only; any module may have a parameter.")
 def layers_only(model):
     leaves = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.BatchNorm1d))]
     return sum(p.numel() for m in leaves for p in m.parameters() if p.requires_grad)
 
 
-@count.mistake("requires_grad of the model itself is switched: read it, parameter by parameter.")
+@count.mistake("it changes requires_grad of the parameters; only read it.")
 def unfreezes(model):
     return sum(p.requires_grad_().numel() for p in model.parameters())
 
@@ -318,7 +318,7 @@ loss = Exercise(
     losses.reconstruction_loss,
     hints=(
         "Print x_hat.shape and target.shape for a batch of three, and the shape of their difference.",
-        "When shapes differ, PyTorch stretches the shorter one: every reconstruction meets every image of the batch.",
+        "When shapes differ, PyTorch broadcasts them: every reconstruction is compared with every image of the batch.",
     ),
 )
 
@@ -340,27 +340,27 @@ def _(answer):
         result = call(answer, model.eval(), x)
         require_same(result, losses.reconstruction_loss(model, x), "in evaluation mode, the loss")
     bright = nn.Sequential(nn.Threshold(2.0, 1.0)).to(x.device)
-    require_same(call(answer, bright, 0 * x), torch.tensor(784.0), "for black images that come back white, the loss")
+    require_same(call(answer, bright, 0 * x), torch.tensor(784.0), "for black images reconstructed white, the loss")
 
 
-@loss.given("three images that come back untouched make no error, and yet the loss is far from 0.")
+@loss.given("a model that returns three images unchanged makes no error, but its loss is far from 0.")
 def the_bug_itself(model, x):
     x_hat = model(x)
     target = x[:, 0]  # grey images need no channel axis
     return (x_hat - target).square().sum() / len(x)
 
 
-@loss.mistake("images that come back untouched still have a loss, if a smaller one: dividing more does not help.")
+@loss.mistake("images that are returned unchanged still have a loss above 0: dividing only makes it smaller.")
 def the_bug_averaged_over_pairs(model, x):
     return (model(x) - x[:, 0]).square().sum() / len(x) ** 2
 
 
-@loss.mistake("black pixels that come back bright cost nothing.")
+@loss.mistake("black pixels with a bright reconstruction add nothing to the loss.")
 def ink_only(model, x):
     return ((model(x) - x).square() * (x > 0)).sum() / len(x)
 
 
-@loss.mistake("it calls backward; a loss only measures, and the training loop calls backward.")
+@loss.mistake("it calls backward; that belongs in the training loop.")
 def calls_backward(model, x):
     loss = (model(x) - x).square().sum() / len(x)
     if loss.requires_grad:
@@ -373,7 +373,7 @@ def averages_over_pixels(model, x):
     return (model(x) - x).square().mean()
 
 
-@loss.mistake("it adds up the images: the same images twice over would cost twice as much. Divide by the batch.")
+@loss.mistake("it sums over the batch: twice as many images have twice the loss. Divide by the batch size.")
 def sums_the_batch(model, x):
     return (model(x) - x).square().sum()
 
@@ -388,17 +388,17 @@ def keeps_the_batch(model, x):
     return (model(x) - x).square().flatten(1).sum(1)
 
 
-# 1.5 which costs more?
+# 1.5 which has the larger error?
 
 prediction(
     "1.5",
     answer="shift",
     replies={
-        "gap": "the gap is plain to the eye, but it is only 25 pixels. Run on and compare the two errors.",
+        "gap": "the gap is easy to see, but it is only 25 pixels. Run on and compare the two errors.",
         "same": "the two differ by far more than a tenth. Run on and compare the two errors.",
     },
     hints=(
-        "Every pixel at an edge of a stroke changes when the digit moves. How many are there, next to 25?",
+        "Every pixel at an edge of a stroke changes when the digit moves. How many are there, compared with 25?",
         "A stroke is two or three pixels wide. After one step to the right, how much of it still overlaps itself?",
     ),
 )
@@ -428,7 +428,7 @@ def _(answer):
             shapes == wanted,
             "keep the two layers that __init__ makes, encoder and decoder: the lesson looks at their weights.",
         )
-        with torch.no_grad():  # on any image some units are on and some are off
+        with torch.no_grad():  # on any image some units are active and some are not
             for parameter in right.parameters():
                 parameter.normal_(std=0.1)
             right.encoder[1].bias.copy_(torch.tensor([30.0, 3, 1, -5, -3, -1, 2])[:latent_dim])
@@ -436,9 +436,9 @@ def _(answer):
         x = torch.rand(n, 1, 28, 28, device=default_device())
         x = x * torch.linspace(0.4, 1, n, device=x.device).view(n, 1, 1, 1)
         z = call(model.encode, x)
-        require_tensor(z, (n, latent_dim), f"the code of a batch of {n}", device=x.device)
-        require_same(z, right.encode(x), f"with the same weights, the code of a batch of {n}")
-        require(close(model.decode(z), right.decode(z)), "decode, which was given, draws something else now.")
+        require_tensor(z, (n, latent_dim), f"the latent codes of a batch of {n}", device=x.device)
+        require_same(z, right.encode(x), f"with the same weights, the latent codes of a batch of {n}")
+        require(close(model.decode(z), right.decode(z)), "decode, which was given, returns something else now.")
         model.train(n > 1)  # the validation loss is computed in evaluation mode
         terms = require_entries(call(model.loss, x), ("loss", "reconstruction", "l1"), "what loss returns")
         correct = right.loss(x)
@@ -460,21 +460,21 @@ class GivenSparse(models.SparseAutoencoder):
         return {"loss": loss, "reconstruction": reconstruction, "l1": l1}
 
 
-@sparse.mistake("l1 is a mean over the units of the code; sum over them, and average over the images.")
+@sparse.mistake("l1 is a mean over the latent dimensions; sum over them, and average over the images.")
 class MeanOverTheCode(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
         return self.terms(reconstruction, z.abs().mean())
 
 
-@sparse.mistake("l1 adds up the images of a batch; average over them.")
+@sparse.mistake("l1 sums over the images of a batch; average over them.")
 class SumOverTheBatch(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
         return self.terms(reconstruction, z.abs().sum())
 
 
-@sparse.mistake("l1 holds the squares of the code, not their absolute values.")
+@sparse.mistake("l1 sums the squares of the latent code, not its absolute values.")
 class SquaresTheCode(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
@@ -496,7 +496,7 @@ class IgnoresThePenalty(GivenSparse):
         return self.terms(reconstruction, l1, reconstruction + l1)
 
 
-@sparse.mistake("the loss subtracts the penalty: units that are used are rewarded.")
+@sparse.mistake("the loss subtracts the penalty: active units are rewarded.")
 class RewardsUse(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
@@ -504,7 +504,7 @@ class RewardsUse(GivenSparse):
         return self.terms(reconstruction, l1, reconstruction - self.penalty * l1)
 
 
-@sparse.mistake("l1 holds the penalty already. Report Σ|z| itself; the factor belongs in the loss.")
+@sparse.mistake("l1 already contains the factor penalty. Report Σ|z| itself; the factor belongs in the loss.")
 class PenaltyInsideL1(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
@@ -512,7 +512,7 @@ class PenaltyInsideL1(GivenSparse):
         return self.terms(reconstruction, l1, reconstruction + l1)
 
 
-@sparse.mistake("the loss has the right value, but its penalty is detached: the encoder never feels it.")
+@sparse.mistake("the loss has the right value, but its penalty is detached: it gives the encoder no gradient.")
 class DetachedPenalty(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)
@@ -526,13 +526,13 @@ class DetachedReconstruction(GivenSparse):
         return self.terms(reconstruction.detach(), z.abs().sum(1).mean())
 
 
-@sparse.mistake("the code can be negative: a ReLU has to follow the linear layer.")
+@sparse.mistake("the latent code can be negative: a ReLU has to follow the linear layer.")
 class NoRelu(GivenSparse):
     def encode(self, x):
         return self.encoder(x)
 
 
-@sparse.mistake("no unit of the code is ever exactly 0, as a ReLU would make it.")
+@sparse.mistake("no latent dimension is ever exactly 0, as it would be after a ReLU.")
 class Softplus(GivenSparse):
     def encode(self, x):
         return F.softplus(self.encoder(x))
@@ -545,7 +545,7 @@ class AveragesOverPixels(GivenSparse):
         return self.terms(reconstruction / 784, z.abs().sum(1).mean())
 
 
-@sparse.mistake("loss calls backward; that is the training loop's part.")
+@sparse.mistake("loss calls backward; that belongs in the training loop.")
 class CallsBackward(GivenSparse):
     def loss(self, x):
         z, reconstruction = self.pieces(x)

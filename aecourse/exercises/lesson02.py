@@ -29,9 +29,9 @@ from aecourse.training import default_device
 
 
 def corrupted(answer, x, *arguments):
-    """What an answer makes of images; refused unless it has their shape, dtype and device."""
+    """The images as an answer corrupts them; refused unless shape, dtype and device are kept."""
     result = call(answer, x, *arguments, sampled=True)
-    require_tensor(result, x.shape, f"of images of the shape {tuple(x.shape)}, what it returns", device=x.device)
+    require_tensor(result, x.shape, f"for images of the shape {tuple(x.shape)}, what it returns", device=x.device)
     return result
 
 
@@ -53,7 +53,7 @@ noise = Exercise(
     hints=(
         "torch.randn_like(x) samples one number from N(0, 1) for every pixel of every image.",
         "Multiplied by sigma, such a number has the standard deviation sigma.",
-        "clamp(0, 1) sets what lies below 0 to 0 and what lies above 1 to 1, and touches nothing else.",
+        "clamp(0, 1) sets what lies below 0 to 0 and what lies above 1 to 1, and leaves all other values as they are.",
     ),
 )
 
@@ -96,7 +96,7 @@ def _(answer):
         strength = (corrupted(answer, x, torch.full((1, 1, 1, 1), 0.05, device=x.device)) - x).std()
         where = f"at sigma = 0.05, on one image of the shape {shape}, the noise's standard deviation"
         require_same(strength, 0.05, where, rtol=0.4, atol=0)
-        require_same(corrupted(answer, x, 1e-12), x, "at sigma = 1e-12, an image with next to no noise")
+        require_same(corrupted(answer, x, 1e-12), x, "at sigma = 1e-12, an image with almost no noise")
 
 
 noise.add_mistakes(
@@ -122,9 +122,9 @@ noise.add_mistakes(
         "the noise has the standard deviation √sigma: sigma is no variance.",
         lambda x, s: s**0.5 * torch.randn_like(x),
     ),
-    no_sigma=("the noise is as strong whatever sigma is. Is sigma used?", lambda x, s: torch.randn_like(x)),
+    no_sigma=("the noise is equally strong for every sigma. Is sigma used?", lambda x, s: torch.randn_like(x)),
     one_number_only=(
-        "sigma is a number, or one for each image as (batch, 1, 1, 1): yours takes only the first kind.",
+        "sigma is a number, or one for each image as (batch, 1, 1, 1): yours takes only a number.",
         lambda x, s: float(s) * torch.randn_like(x),
     ),
 )
@@ -153,7 +153,7 @@ hole = Exercise(
     "2.2",
     corruption.knock_out,
     hints=(
-        "torch.randint(n, (batch,)) samples whole numbers from 0 to n - 1. How many may top be?",
+        "torch.randint(n, (batch,)) samples whole numbers from 0 to n - 1. How many values may top have?",
         "A loop over the images is fine: clone x first, then set out[i, :, top:top + size, left:left + size] = 0.",
         "Top and left are two samples, and both may be as large as 28 - size: then the square touches the edge.",
     ),
@@ -173,10 +173,10 @@ def _(answer):
         holes = lost.any(dim=1)
         one_hole = (lost == holes[:, None]).all(dim=(1, 2, 3)).float().mean().item()
         observe(one_hole, 0, 0.03)
-        require(one_hole == 1, f"{what} in {1 - one_hole:.0%} the channels lose different pixels.")
-        damaged = holes.any(dim=(1, 2)).float().mean().item()
-        observe(damaged, 0, 0.03)
-        require(damaged == 1, f"{what} {1 - damaged:.1%} lose nothing.")
+        require(one_hole == 1, f"{what} in {1 - one_hole:.0%} different pixels of the channels are set to 0.")
+        changed = holes.any(dim=(1, 2)).float().mean().item()
+        observe(changed, 0, 0.03)
+        require(changed == 1, f"{what} {1 - changed:.1%} are unchanged.")
         rows, columns = holes.any(dim=2).int(), holes.any(dim=1).int()
         top, left = rows.argmax(dim=1), columns.argmax(dim=1)
         high, wide = height - rows.flip(1).argmax(dim=1) - top, width - columns.flip(1).argmax(dim=1) - left
@@ -186,7 +186,7 @@ def _(answer):
         rows, columns, pixels = spans.mean(dim=0).tolist()
         require(
             square == 1,
-            f"{what} {1 - square:.0%} lose no square of {side}×{side}; on average {pixels:.4g} pixels are lost, "
+            f"{what} {1 - square:.0%} have no square of {side}×{side} set to 0; on average {pixels:.4g} pixels are, "
             f"which span {rows:.3g} rows and {columns:.3g} columns.",
         )
         if n == 4000:
@@ -219,9 +219,9 @@ hole.add_mistakes(
         "the square never begins at the last row or column where it still fits. Where does randint end?",
         lambda x, size: positions_in(x, size + 1),
     ),
-    over_the_edge=("some squares hang over the edge, and lose a part there.", lambda x, size: positions_in(x, 1)),
+    over_the_edge=("some squares extend beyond the edge and are cut off there.", lambda x, size: positions_in(x, 1)),
     left_from_the_height=(
-        "the square never gets as far right as it fits: an image need not be as wide as it is high.",
+        "the square never reaches the right edge: height and width of an image may differ.",
         lambda x, size: torch.randint(x.shape[2] - size + 1, (2, len(x))),
     ),
     rounds=(
@@ -229,11 +229,11 @@ hole.add_mistakes(
         lambda x, size: [(torch.rand(len(x)) * (side - size)).round().long() for side in x.shape[2:]],
     ),
     same_position=(
-        "all images of a batch lose the same square. Sample a position for each.",
-        lambda x, size: [place[:1].expand(len(x)) for place in positions_in(x, size)],
+        "the square has the same position in all images of a batch. Sample one for each.",
+        lambda x, size: [position[:1].expand(len(x)) for position in positions_in(x, size)],
     ),
     pythons_random=(
-        "torch.manual_seed does not repeat it: sample the positions with torch.",
+        "torch.manual_seed does not make it repeatable: sample the positions with torch.",
         lambda x, size: [[random.randint(0, side - size) for _ in x] for side in x.shape[2:]],
     ),
 )
@@ -241,12 +241,12 @@ hole.add_mistakes(
 
 @hole.mistake("rows and columns are not sampled independently: top and left are two samples.")
 def one_sample_for_both(x, size=12):
-    place = torch.rand(len(x))
-    top, left = ((place * (side - size + 1)).long() for side in x.shape[-2:])
+    position = torch.rand(len(x))
+    top, left = ((position * (side - size + 1)).long() for side in x.shape[-2:])
     return square_of(x, top, left, size)
 
 
-@hole.mistake("the square is kept and all else goes black: the other way round.")
+@hole.mistake("the square is kept and everything else is set to 0; it should be the other way round.")
 def the_rest(x, size=12):
     return x - corruption.knock_out(x, size)
 
@@ -276,13 +276,13 @@ def _(answer):
         ("for images of three channels", (2, 3, 9, 5), (0.2, 0.1)),
         ("for rows of numbers", (5, 7), (0.1, 0.2, 0.3, 0.4, 0.5)),
         ("for a single image", (1, 1, 28, 28), (0.3,)),
-        ("for images that are worse than black ones", (4, 1, 3, 5), (2.0, 3.0, 2.0, 5.0)),
-        ("for images that differ by very little", (2, 1, 28, 28), (1e-3, 2e-3)),
+        ("for reconstructions that are little but noise", (4, 1, 3, 5), (2.0, 3.0, 2.0, 5.0)),
+        ("for images that differ very little", (2, 1, 28, 28), (1e-3, 2e-3)),
         ("for two equal batches", (3, 1, 6, 4), (0.0, 0.0, 0.0)),
     ):
         error = torch.randn(shape) * torch.tensor(strengths).view(-1, *[1] * (len(shape) - 1))
         x = (0.1 + 0.7 * torch.rand(shape)).to(default_device())
-        x_hat = x + error.to(x.device)
+        x_hat = (x + error.to(x.device)).clamp(0, 1)
         result = call(answer, x_hat, x)
         tensor = torch.is_tensor(result)
         require(not tensor, f"{what} it returns a tensor of the shape {tensor and tuple(result.shape)}, not a float.")
@@ -292,20 +292,20 @@ def _(answer):
 
 decibels.add_mistakes(
     lambda of_error: lambda x_hat, x: float(of_error(torch.tensor(metrics.mse(x_hat, x)), x)),
-    wrong_sign=("better images have fewer decibels. Mind the sign.", lambda mse, x: 10 * mse.log10()),
-    natural_logarithm=("it has the natural logarithm; take the one to base 10.", lambda mse, x: -10 * mse.log()),
+    wrong_sign=("better reconstructions have a lower PSNR. Check the sign.", lambda mse, x: 10 * mse.log10()),
+    natural_logarithm=("it takes the natural logarithm; PSNR has the one to base 10.", lambda mse, x: -10 * mse.log()),
     twenty=(
-        "it is twice as much as asked: the factor 20 belongs to the root of the squared error.",
+        "it is twice the PSNR: the factor 20 belongs to the root of the squared error.",
         lambda mse, x: -20 * mse.log10(),
     ),
     bel=("that is in bel; a bel is ten decibels.", lambda mse, x: -mse.log10()),
-    peak_of_bytes=("pixels run to 1 here, not to 255.", lambda mse, x: 10 * (255**2 / mse).log10()),
+    peak_of_bytes=("the peak is 1 here, not 255.", lambda mse, x: 10 * (255**2 / mse).log10()),
     peak_of_x=(
-        "it compares with the brightest pixel of x; pixels run to 1, always.",
+        "its peak is the brightest pixel of x; the peak is always 1.",
         lambda mse, x: 10 * (x.max() ** 2 / mse).log10(),
     ),
     range_of_x=(
-        "it compares with the range of pixels in x; pixels run to 1, always.",
+        "its peak is the range of the pixels of x; the peak is always 1.",
         lambda mse, x: 10 * ((x.max() - x.min()) ** 2 / mse).log10(),
     ),
     error_of_an_image=(
@@ -313,22 +313,18 @@ decibels.add_mistakes(
         lambda mse, x: -10 * (mse * x[0].numel()).log10(),
     ),
     small_number_added=(
-        "equal images have infinitely many decibels: add nothing to the error, and name no number of your own.",
+        "equal images have an infinite PSNR: add nothing to the error, and return no number of your own.",
         lambda mse, x: -10 * (mse + 1e-10).log10(),
     ),
     logarithm_of_0=(
-        "two equal images stop it: their error is 0, and math.log10 does not take 0.",
+        "two equal images raise an error: their mean squared error is 0, and math.log10 does not take 0.",
         lambda mse, x: -10 * math.log10(mse),
     ),
 )
 decibels.add_mistakes(
     averaged_over_images=(
-        "it averages the decibels of single images. Average the errors first.",
+        "it averages the PSNR of single images. Average the squared errors first.",
         lambda x_hat, x: -10 * (x_hat - x).square().flatten(1).mean(dim=1).log10().mean().item(),
-    ),
-    clips_first=(
-        "pixels of x_hat beyond [0, 1] are clipped first; they are errors, too.",
-        lambda x_hat, x: metrics.psnr(x_hat.clamp(0, 1), x),
     ),
 )
 
@@ -340,7 +336,7 @@ linear = Exercise(
     hints=(
         "Subtract their means from inputs and targets. What is left is a least squares problem without intercept.",
         "With A the centred inputs and B the centred targets, the weight W solves AᵀA W = AᵀB: torch.linalg.solve.",
-        "The bias puts the means back: the mean input has to give the mean target.",
+        "The bias puts the means back: it has to map the mean input to the mean target.",
     ),
 )
 
@@ -349,9 +345,9 @@ linear = Exercise(
 def _(answer):
     for n, height, width, black in ((200, 2, 3, 0), (300, 4, 5, 2), (50, 1, 7, 0)):
         pixels = height * width
-        mix = (torch.eye(pixels) + 0.5 * torch.rand(pixels, pixels)) / (1 + pixels / 8)  # no pixel is like another
+        mix = (torch.eye(pixels) + 0.5 * torch.rand(pixels, pixels)) / (1 + pixels / 8)  # all pixels differ
         clean = torch.rand(n, pixels) @ mix
-        clean[:, :black] = 0  # as corners are
+        clean[:, :black] = 0  # like the corners of digits
         noise = torch.linspace(0.2, 0.7, pixels) * torch.randn(n, pixels)
         noisy = torch.linspace(0.1, 0.5, pixels) + 0.8 * clean + noise
         noisy, clean = (x.view(n, 1, height, width).to(default_device()) for x in (noisy, clean))
@@ -382,7 +378,7 @@ linear.add_mistakes(
         lambda a, b: ((a * b).sum(0) / a.square().sum(0)).diag(),
     ),
     covariance_alone=(
-        "it is the covariance of noisy and clean pixels. That of the noisy ones with each other is left out.",
+        "it is the covariance of noisy and clean pixels. The covariance of the noisy pixels is left out.",
         lambda a, b: a.T @ b / len(a),
     ),
     ridge=(
@@ -391,10 +387,13 @@ linear.add_mistakes(
     ),
 )
 linear.add_mistakes(
-    swapped=("it predicts the noisy images from the clean ones.", lambda x, y: models.linear_denoiser(y, x)),
+    swapped=(
+        "it predicts the noisy images from the clean ones.",
+        lambda x_noisy, x_clean: models.linear_denoiser(x_clean, x_noisy),
+    ),
     bias_is_the_mean=(
-        "the weight is right; the bias is not. What should the mean input give?",
-        lambda x, y: (models.linear_denoiser(x, y)[0], y.flatten(1).mean(0)),
+        "the weight is right; the bias is not. What should the mean input be mapped to?",
+        lambda x_noisy, x_clean: (models.linear_denoiser(x_noisy, x_clean)[0], x_clean.flatten(1).mean(0)),
     ),
 )
 
@@ -411,7 +410,7 @@ def intercept_afterwards(x_noisy, x_clean):
     return weight, (x_clean.flatten(1) - x_noisy.flatten(1) @ weight).mean(0)
 
 
-@linear.mistake("the weight is transposed: rows of pixels stand to its left.")
+@linear.mistake("the weight is transposed: images are rows and stand to its left.")
 def transposed(x_noisy, x_clean):
     weight, bias = models.linear_denoiser(x_noisy, x_clean)
     return weight.T, bias
@@ -436,31 +435,31 @@ loss = Exercise(
     "2.5",
     losses.denoising_loss,
     hints=(
-        "Which loss would a model have that returns its input untouched? Which should it have?",
+        "Which loss would a model have that returns its input unchanged? Which should it have?",
         "The noisy image is the input. What is the target?",
     ),
 )
 
 
 class Watched(nn.Module):
-    """A network that keeps what it is shown."""
+    """A network that records its inputs."""
 
     def __init__(self, *layers):
         super().__init__()
-        self.network, self.shown = nn.Sequential(*layers), []
+        self.network, self.inputs = nn.Sequential(*layers), []
 
     def forward(self, x):
-        """What the network makes of x."""
-        self.shown.append(x.detach().clone())
+        """The network's output for x."""
+        self.inputs.append(x.detach().clone())
         return self.network(x)
 
 
 class Contrast(Watched):
-    """A corruption, another one in every call, that leads beyond [0, 1]."""
+    """A corruption that differs from call to call and leaves [0, 1]."""
 
     def forward(self, x):
         """Images with more contrast."""
-        return 1.5 * super().forward(x) - 0.1 * len(self.shown)
+        return 1.5 * super().forward(x) - 0.1 * len(self.inputs)
 
 
 @loss.check
@@ -468,7 +467,7 @@ def _(answer):
     layers = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.4))
     real = Watched(layers, nn.Conv2d(6, 1, 5, padding=2), nn.Sigmoid())
     for n, network, what in (
-        (3, Watched().eval(), "and a model that returns its input untouched"),
+        (3, Watched().eval(), "and a model that returns its input unchanged"),
         (3, real.train(), "and a network in training mode, with batch norm and dropout"),
         (5, copy.deepcopy(real).eval(), "and a network in evaluation mode"),
         (1, copy.deepcopy(real).eval(), "and a network in evaluation mode"),
@@ -482,11 +481,11 @@ def _(answer):
         with torch.random.fork_rng():
             torch.manual_seed(n)  # the same dropout
             result = call(answer, network, x, corrupt, sampled=n == 3)
-        for function, given in (("corrupt", corrupt.shown), ("the model", network.shown)):
+        for function, given in (("corrupt", corrupt.inputs), ("the model", network.inputs)):
             observe(len(given))
             require(len(given) == 1, f"{what} {function} is called {len(given)} times for one loss.")
-        require_same(corrupt.shown[0], x, f"{what} what corrupt is given")
-        require_same(network.shown[0], twin.shown[0], f"{what} what the model is shown")
+        require_same(corrupt.inputs[0], x, f"{what} the input of corrupt")
+        require_same(network.inputs[0], twin.inputs[0], f"{what} the input of the model")
         require_tensor(result, (), f"{what} the loss", device=x.device)
         require_same(result, right, f"{what} the loss")
         weights, right_weights = (dict(net.named_parameters()) for net in (network, twin))
@@ -495,7 +494,7 @@ def _(answer):
     require_same(result, torch.tensor(0.0), "with two functions, one of which undoes the other, the loss", atol=1e-3)
 
 
-@loss.given("a model that returns the noisy image untouched has a loss of 0.")
+@loss.given("a model that returns the noisy image unchanged has a loss of 0.")
 def the_bug_itself(denoise, x_clean, corrupt):
     x = corrupt(x_clean)
     x_hat = denoise(x)
@@ -505,15 +504,15 @@ def the_bug_itself(denoise, x_clean, corrupt):
 loss.add_mistakes(
     corrupts_twice=(
         "for one loss the images are corrupted twice, and not in the same way.",
-        lambda denoise, x, corrupt: squared_error(denoise(corrupt(x)), corrupt(x)).mean(),
+        lambda denoise, x_clean, corrupt: squared_error(denoise(corrupt(x_clean)), corrupt(x_clean)).mean(),
     ),
     ignores_corrupt=(
-        "the corruption that is given has no part in the loss: corrupt is never called.",
-        lambda denoise, x, corrupt: squared_error(denoise(x), x).mean(),
+        "the loss does not depend on the corruption: corrupt is never called.",
+        lambda denoise, x_clean, corrupt: squared_error(denoise(x_clean), x_clean).mean(),
     ),
     the_other_way_round=(
-        "the model is shown the clean images.",
-        lambda denoise, x, corrupt: squared_error(denoise(x), corrupt(x)).mean(),
+        "the input of the model is the clean images.",
+        lambda denoise, x_clean, corrupt: squared_error(denoise(x_clean), corrupt(x_clean)).mean(),
     ),
 )
 loss.add_mistakes(
@@ -523,16 +522,16 @@ loss.add_mistakes(
         F.mse_loss,
     ),
     sums_the_batch=(
-        "the loss grows with the batch: the images are added up, not averaged.",
+        "the loss grows with the batch size: it sums over the images instead of averaging.",
         lambda x_hat, x: squared_error(x_hat, x).sum(),
     ),
     keeps_the_batch=("it is a loss for each image; the mean over the batch is wanted.", squared_error),
     absolute=(
-        "a pixel that is twice as wrong costs only twice as much.",
+        "a pixel with twice the error adds only twice as much to the loss.",
         lambda x_hat, x: (x_hat - x).abs().sum() / len(x),
     ),
     clips_the_output=(
-        "pixels that the model puts beyond [0, 1] cost too little, and it is never told to bring them back.",
+        "pixels predicted outside [0, 1] add too little to the loss, and no gradient brings them back.",
         lambda x_hat, x: squared_error(x_hat.clamp(0, 1), x).mean(),
     ),
     detached=(
@@ -542,7 +541,7 @@ loss.add_mistakes(
 )
 
 
-@loss.mistake("a model that returns clean images has a loss: it would have to return the noise.")
+@loss.mistake("a model that returns the clean images has a loss above 0: the target is the noise.")
 def predicts_the_noise(denoise, x_clean, corrupt):
     x = corrupt(x_clean)
     return squared_error(denoise(x), x - x_clean).mean()
@@ -554,11 +553,11 @@ prediction(
     "2.6",
     answer="linear",
     replies={
-        "autoencoder": "it can bend where the linear map cannot; but run on and compare the decibels.",
+        "autoencoder": "it is nonlinear, as no linear map is; but run on and compare the PSNR.",
         "same": "the two differ by more than a decibel. Run on and see which way.",
     },
     hints=(
         "How well does the autoencoder of lesson 1 reconstruct images that have no noise at all? In decibels?",
-        "What a bottleneck of 32 numbers cannot carry is lost, noise or no noise.",
+        "What 32 latent dimensions cannot represent is lost, with or without noise.",
     ),
 )

@@ -27,14 +27,14 @@ from aecourse.training import default_device
 
 
 def require_whole_numbers(answer, solution, cases):
-    """Hold an answer against the solution. cases: dictionaries of inputs, the first of which goes without its name."""
+    """Compare an answer with the solution. cases: dictionaries of inputs; the first of each is passed by position."""
     given, numbers = copy.deepcopy(cases), []
     for first, *named in (case.items() for case in given):
         what = "for " + ", ".join(f"{name} {value}" for name, value in (first, *named)) + " what it returns"
-        result = call(answer, first[1], **dict(named), sampled=True)  # a layer, made to look at it, draws weights
+        result = call(answer, first[1], **dict(named), sampled=True)  # it may make a layer, which samples its weights
         numbers.append((require_number(result, what, Integral), what))
     observe([int(number) for number, _ in numbers])
-    require(given == cases, "it changes the list that it is given.")
+    require(given == cases, "it changes its input list in place.")
     for (number, what), case in zip(numbers, cases):
         require_same(number, solution(**case), what)
 
@@ -78,7 +78,7 @@ down.add_mistakes(
         lambda n, k, s, p, o: (n + 2 * p - k) // s,
     ),
     kernel_over_the_edge=(
-        "the kernel hangs over the edge; the whole of it has to fit.",
+        "the kernel extends beyond the edge; the whole kernel has to fit.",
         lambda n, k, s, p, o: (n + 2 * p) // s + 1,
     ),
     size_by_stride=("kernel and padding change the size as well.", lambda n, k, s, p, o: n // s),
@@ -87,7 +87,7 @@ down.add_mistakes(
     no_padding=("padding is left out.", lambda n, k, s, p, o: (n - k) // s + 1),
     no_stride=("the stride is left out: not every position is visited.", lambda n, k, s, p, o: n + 2 * p - k + 1),
     one_before_division=(
-        "with a stride above 1 the first position gets lost.",
+        "with a stride above 1 the first position is lost.",
         lambda n, k, s, p, o: (n + 2 * p - k + 1) // s,
     ),
     rounds_up=("a last step that does not fit is counted.", lambda n, k, s, p, o: math.ceil((n + 2 * p - k) / s) + 1),
@@ -96,7 +96,7 @@ down.add_mistakes(
         lambda n, k, s, p, o: (n - k) // s + 2 * p + 1,
     ),
     never_rounds=(
-        "a size is a whole number. What of a last step that does not fit?",
+        "a size is a whole number. What happens to a last step that does not fit?",
         lambda n, k, s, p, o: (n + 2 * p - k) / s + 1,
     ),
 )
@@ -107,8 +107,8 @@ up = Exercise(
     "3.2",
     models.transposed_output_size,
     hints=(
-        "Each input pixel stamps one kernel into the output; the next stamp lies stride pixels further on.",
-        "The last of size stamps begins at (size − 1)·stride and ends kernel pixels later.",
+        "Each input pixel adds one copy of the kernel to the output; the next copy lies stride pixels further on.",
+        "The last of size copies begins at (size − 1)·stride and ends kernel pixels later.",
         "Here padding cuts off pixels, on both sides; output_padding adds some, on one side.",
     ),
 )
@@ -129,22 +129,22 @@ up.add_mistakes(
         lambda n, k, s, p, o: (n + 2 * p - k) // s + 1 + o,
     ),
     one_step_too_many=(
-        "between the stamps there is one step less than there are stamps.",
+        "there is one step fewer than there are copies of the kernel.",
         lambda n, k, s, p, o: n * s + k - 2 * p + o,
     ),
     no_kernel=(
-        "the kernel is left out: even one pixel stamps a whole one.",
+        "the kernel size is left out: even one input pixel gives a whole kernel.",
         lambda n, k, s, p, o: (n - 1) * s - 2 * p + o + 1,
     ),
     size_times_stride=("size times stride is right for some kernels and paddings only.", lambda n, k, s, p, o: n * s),
-    stamps_side_by_side=("it lays the stamps side by side; they may overlap.", lambda n, k, s, p, o: n * k - 2 * p + o),
+    copies_side_by_side=("copies of the kernel never overlap; they may.", lambda n, k, s, p, o: n * k - 2 * p + o),
     no_stride=("the stride is left out.", lambda n, k, s, p, o: n - 1 + k - 2 * p + o),
     cuts_one_side=(
         "padding is cut off on one side; it is cut off on both.",
         lambda n, k, s, p, o: (n - 1) * s + k - p + o,
     ),
     padding_added=(
-        "padding makes it larger; here it cuts pixels off.",
+        "padding makes the output larger; here it cuts pixels off.",
         lambda n, k, s, p, o: (n - 1) * s + k + 2 * p + o,
     ),
     no_padding=("padding is left out.", lambda n, k, s, p, o: (n - 1) * s + k + o),
@@ -163,13 +163,13 @@ field = Exercise(
     hints=(
         "One layer of kernel k sees k pixels. A second of kernel 3 adds two of its pixels. How far apart are they?",
         "Two neighbours of a feature map lie as far apart in the image as all strides before it multiply to.",
-        "Go through the layers with two numbers: the field so far, and the step between neighbours.",
+        "Go through the layers with two numbers: the receptive field so far, and the step between neighbours.",
     ),
 )
 
 
 @field.check
-def _(answer):  # no kernel smaller than its stride but in the last layer: pixels in between would be seen by nobody
+def _(answer):  # a kernel smaller than its stride, which skips pixels, in the last layer only
     lists = [[(5, 1)], [(5, 2)], [(3, 1)] * 2, [(3, 1), (3, 2)], [(3, 2), (3, 1)], [(3, 2)] * 3, [(4, 2)] * 2]
     lists += [[(7, 2), (3, 3), (1, 1), (5, 1)], [(3, 1), (2, 1), (6, 2), (3, 1), (3, 3), (2, 4)], [(11, 4), (5, 1)]]
     require_whole_numbers(answer, models.receptive_field, [{"layers": layers} for layers in lists])
@@ -179,44 +179,44 @@ f = models.receptive_field
 
 
 def step_of(layers, combine):
-    """The field if neighbours behind some layers are as far apart as combine makes of the list of their strides."""
+    """The receptive field if combine computes the step between neighbours from the list of strides so far."""
     strides = [1, *(stride for _, stride in layers)]
     return 1 + sum((kernel - 1) * combine(strides[: i + 1]) for i, (kernel, _) in enumerate(layers))
 
 
 field.add_mistakes(
-    starts_at_zero=("the field begins with one pixel, which sees itself.", lambda x: f(x) - 1),
+    starts_at_zero=("the receptive field begins with one pixel, not with none.", lambda layers: f(layers) - 1),
     half_the_kernel=(
-        "it counts one side of the kernel; it reaches to both.",
-        lambda x: f([((k + 1) // 2, s) for k, s in x]),
+        "it counts one side of the kernel; the kernel extends to both.",
+        lambda layers: f([((k + 1) // 2, s) for k, s in layers]),
     ),
-    same_for_all=("it is the same number for all layers.", lambda x: 15),
+    same_for_all=("it is the same number for all layers.", lambda layers: 15),
     own_stride_counts=(
-        "a layer's own stride widens its field; only the strides before it do.",
-        lambda x: f([half for k, s in x for half in ((1, s), (k, 1))]),
+        "a layer's own stride enlarges its receptive field; only the strides before it do.",
+        lambda layers: f([half for k, s in layers for half in ((1, s), (k, 1))]),
     ),
     whole_kernels_added=(
-        "each layer adds its whole kernel; one pixel of it was seen before.",
-        lambda x: f([(k + 1, s) for k, s in x]) - 1,
+        "each layer adds its whole kernel; one pixel of it is already counted.",
+        lambda layers: f([(k + 1, s) for k, s in layers]) - 1,
     ),
     product_of_kernels=(
         "the kernels are multiplied; each layer adds pixels at the edge.",
-        lambda x: math.prod(k for k, _ in x),
+        lambda layers: math.prod(k for k, _ in layers),
     ),
     sum_of_strides=(
-        "the strides are added up. How far apart are neighbours after two of them?",
-        lambda x: step_of(x, sum),
+        "the strides are summed. How far apart are neighbours after two of them?",
+        lambda layers: step_of(layers, sum),
     ),
-    last_layer_first=("the list begins at the input; it is read from the other end.", lambda x: f(x[::-1])),
-    no_strides=("the strides are left out.", lambda x: step_of(x, lambda strides: 1)),
+    last_layer_first=("the list begins at the input; it is read from the other end.", lambda layers: f(layers[::-1])),
+    no_strides=("the strides are left out.", lambda layers: step_of(layers, lambda strides: 1)),
     last_stride_only=(
         "only the last stride before a layer counts; all of them should.",
-        lambda x: step_of(x, lambda strides: strides[-1]),
+        lambda layers: step_of(layers, lambda strides: strides[-1]),
     ),
-    even_kernels_odd=("an even kernel comes out one too large.", lambda x: f([(k // 2 * 2 + 1, s) for k, s in x])),
+    even_kernels_odd=("an even kernel comes out one too large.", lambda layers: f([(k | 1, s) for k, s in layers])),
     empties_the_list=(
-        "the list of layers is empty afterwards; whoever gave it needs it.",
-        lambda x: f([x.pop(0) for _ in list(x)]),
+        "the list of layers is empty afterwards; the caller still needs it.",
+        lambda layers: f([layers.pop(0) for _ in list(layers)]),
     ),
 )
 
@@ -228,7 +228,7 @@ encoder = Exercise(
     hints=(
         "Each step down is nn.Conv2d(…, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(channels), nn.ReLU().",
         "The channels go 1 → 32 → 64 → 128, the sides 28 → 14 → 7 → 4.",
-        "nn.Flatten() makes 128·4·4 numbers of the last maps, one nn.Linear the code. Nothing comes after it.",
+        "nn.Flatten() makes vectors of 128·4·4, one nn.Linear turns them into latent codes. Nothing comes after it.",
     ),
 )
 
@@ -251,17 +251,18 @@ def _(answer):
         for n in (3, 1):
             images = computed(x[:n])
             code, wanted = call(model, images), right(images)
-            what = f"in {'training' if training else 'evaluation'} mode, with the same weights, the code of {n} images"
+            mode = "training" if training else "evaluation"
+            what = f"in {mode} mode, with the same weights, the latent codes of a batch of {n}"
             require_tensor(code, (n, 50), what, device=x.device)
             require_same(code, wanted, what, atol=1e-4 * wanted.abs().max().item())
             require_same_gradients(code, wanted, {"the images": images}, what)
             gradients = torch.autograd.grad(code.square().sum(), list(model.parameters()), allow_unused=True)
             require(all(g is not None and g.any() for g in gradients), f"{what}: some parameters get no gradient.")
-    require_tensor(answer().to(x.device).eval()(x), (3, 32), "without latent_dim, the code of 3 images")
+    require_tensor(answer().to(x.device).eval()(x), (3, 32), "without latent_dim, the latent codes of 3 images")
 
 
 def with_same_weights(model):
-    """The course's encoder. Both get the same random weights, found by shape, and by what they begin with: 1 or 0.
+    """The course's encoder. Both get the same random weights, matched by shape and initial value, 1 or 0.
 
     Refuses a model without the weights of three convolutions, three batch norms and a linear layer; biases before
     batch norm may be left out.
@@ -287,7 +288,7 @@ def with_same_weights(model):
             vectors = [p for p in parameters if p.numel() == norm.num_features]
             require(
                 len(vectors) in (2, 3),
-                f"parameters with one number for each of {norm.num_features} channels: {len(vectors)}. Batch norm has "
+                f"parameters with one value for each of {norm.num_features} channels: {len(vectors)}. Batch norm has "
                 "a scale and a shift, and the convolution may have a bias.",
             )
             norm.weight.normal_(std=2), norm.bias.normal_()
@@ -301,11 +302,11 @@ def with_same_weights(model):
     return right
 
 
-def steps(channels=(1, 32, 64, 128), kernel=3, stride=2, padding=1, order=(0, 1, 2), averages=True):
-    """Convolution, batch norm and ReLU, in this order or another, for each two numbers of channels."""
+def steps(channels=(1, 32, 64, 128), kernel=3, stride=2, padding=1, order=(0, 1, 2), running=True):
+    """Convolution, batch norm and ReLU, in this order or another, for each pair of channel counts."""
     layers = []
     for a, b in zip(channels, channels[1:]):
-        norm = nn.BatchNorm2d(b, track_running_stats=averages)
+        norm = nn.BatchNorm2d(b, track_running_stats=running)
         step = nn.Conv2d(a, b, kernel, stride, padding), norm, nn.ReLU()
         layers += [step[i] for i in order]
     return layers
@@ -316,7 +317,7 @@ def to_code(layers, latent_dim, features=2048):
 
 
 def followed_by(last):
-    return lambda d=32: nn.Sequential(models.convolutional_encoder(d), last)
+    return lambda d: nn.Sequential(models.convolutional_encoder(d), last)
 
 
 def ended_by(last):
@@ -324,48 +325,46 @@ def ended_by(last):
 
 
 encoder.add_mistakes(
-    two_convolutions=("the third convolution is missing.", lambda d=32: to_code(steps((1, 32, 64)), d, 64 * 7 * 7)),
-    kernels_of_4=("the kernels are 4×4; the table has 3×3.", lambda d=32: to_code(steps(kernel=4), d, 128 * 3 * 3)),
+    lambda make: lambda latent_dim=32: make(latent_dim),
+    two_convolutions=("the third convolution is missing.", lambda d: to_code(steps((1, 32, 64)), d, 64 * 7 * 7)),
+    kernels_of_4=("the kernels are 4×4; the table has 3×3.", lambda d: to_code(steps(kernel=4), d, 128 * 3 * 3)),
     channels_fall=(
         "the number of channels falls; it should rise.",
-        lambda d=32: to_code(steps((1, 128, 64, 32)), d, 32 * 4 * 4),
+        lambda d: to_code(steps((1, 128, 64, 32)), d, 32 * 4 * 4),
     ),
     channels_swapped=(
-        "Conv2d takes the channels that come in first.",
-        lambda d=32: to_code([nn.Conv2d(32, 1, 3), *steps()[1:]], d),
+        "Conv2d takes the number of input channels first.",
+        lambda d: to_code([nn.Conv2d(32, 1, 3), *steps()[1:]], d),
     ),
-    no_padding=("without padding the maps become too small.", lambda d=32: to_code(steps(padding=0), d, 128 * 2 * 2)),
-    no_flatten=("the linear layer gets another shape than its own. Which?", lambda d=32: ended_by(nn.Linear(2048, d))),
-    linear_on_rows=(
-        "the linear layer works on rows of maps: flatten them first.",
-        lambda d=32: ended_by(nn.Linear(4, d)),
-    ),
+    no_padding=("without padding the maps become too small.", lambda d: to_code(steps(padding=0), d, 128 * 2 * 2)),
+    no_flatten=("the linear layer gets another shape than its own. Which?", lambda d: ended_by(nn.Linear(2048, d))),
+    linear_on_rows=("the linear layer works on rows of maps: flatten them first.", lambda d: ended_by(nn.Linear(4, d))),
     averages_maps=(
-        "averaging the last maps loses where something was.",
-        lambda d=32: to_code([ended_by(nn.AvgPool2d(4))], d, 128),
+        "averaging the last feature maps loses the position of each feature.",
+        lambda d: to_code([ended_by(nn.AvgPool2d(4))], d, 128),
     ),
-    no_linear=("it returns feature maps; a linear layer has to make the code.", lambda d=32: nn.Sequential(*steps())),
-    ignores_latent_dim=("latent_dim is ignored.", lambda d=32: models.convolutional_encoder(32)),
-    no_batch_norm=("there is no batch norm in it.", lambda d=32: to_code(steps(order=(0, 2)), d)),
+    no_linear=("it returns feature maps; a linear layer has to follow.", lambda d: nn.Sequential(*steps())),
+    ignores_latent_dim=("latent_dim is ignored.", lambda d: models.convolutional_encoder(32)),
+    no_batch_norm=("there is no batch norm in it.", lambda d: to_code(steps(order=(0, 2)), d)),
     no_first_norm=(
         "batch norm is missing after the first convolution.",
-        lambda d=32: to_code(steps()[:1] + steps()[2:], d),
+        lambda d: to_code(steps()[:1] + steps()[2:], d),
     ),
-    relu_first=("ReLU comes before batch norm; it should follow it.", lambda d=32: to_code(steps(order=(0, 2, 1)), d)),
-    no_relu=("there is no ReLU in it.", lambda d=32: to_code(steps(order=(0, 1)), d)),
-    no_last_relu=("the ReLU after the last batch norm is missing.", lambda d=32: to_code(steps()[:-1], d)),
-    relu_on_code=("the code is never negative: nothing should follow the linear layer.", followed_by(nn.ReLU())),
-    tanh_on_code=("the code stays within -1 and 1: nothing should follow the linear layer.", followed_by(nn.Tanh())),
+    relu_first=("ReLU comes before batch norm; it should follow it.", lambda d: to_code(steps(order=(0, 2, 1)), d)),
+    no_relu=("there is no ReLU in it.", lambda d: to_code(steps(order=(0, 1)), d)),
+    no_last_relu=("the ReLU after the last batch norm is missing.", lambda d: to_code(steps()[:-1], d)),
+    relu_on_code=("the latent code is never negative: nothing should follow the linear layer.", followed_by(nn.ReLU())),
+    tanh_on_code=("the latent code stays in [-1, 1]: nothing should follow the linear layer.", followed_by(nn.Tanh())),
     pools_maps=(
-        "it makes maps smaller by pooling; the strides should be 2.",
-        lambda d=32: to_code(
+        "it downsamples by pooling; the strides should be 2.",
+        lambda d: to_code(
             [layer for i in (1, 4, 7) for layer in (*steps(stride=1)[i - 1 : i + 2], nn.MaxPool2d(2, ceil_mode=True))],
             d,
         ),
     ),
-    no_running_averages=(
-        "in evaluation mode batch norm still goes by the batch.",
-        lambda d=32: to_code(steps(averages=False), d),
+    no_running_statistics=(
+        "in evaluation mode batch norm still uses the statistics of the batch.",
+        lambda d: to_code(steps(running=False), d),
     ),
 )
 
@@ -375,15 +374,15 @@ measure = Exercise(
     "3.5",
     metrics.reconstruction_error,
     hints=(
-        "In training mode, batch norm uses the mean and variance of the batch at hand. Which line sets the mode?",
+        "In training mode, batch norm uses the mean and variance of the current batch. Which line sets the mode?",
         "model.eval() before the loop sets all parts of a model. Note first in which mode each of them was.",
         "model.modules() yields the model and all its parts; training of each is True or False, and may be set.",
     ),
 )
 
 
-class Moody(models.Autoencoder):
-    """Batch norm and dropout, nested, and a dropout of the model's own. Notes how many images it is given at once."""
+class ModeDependent(models.Autoencoder):
+    """Batch norm and dropout, nested, and a dropout of the model's own. Records its batch sizes."""
 
     def __init__(self, given=None):
         super().__init__()
@@ -410,18 +409,18 @@ def _(answer):
         how = f"for a model in {now} mode" + f", of which a part is in {parts} mode," * (mode != of_a_part)
         given = []
         torch.manual_seed(1)
-        model = Moody(given).train(mode)
+        model = ModeDependent(given).train(mode)
         model.layers[1].train(of_a_part)
         before = copy.deepcopy(model.state_dict())
         for inputs in ((images[::30], 2), (images[:1], 1), (images,)):
             right = metrics.reconstruction_error(copy.deepcopy(model), *inputs)
             given.clear()
-            result = call(answer, model, *inputs, sampled=True)  # a DataLoader draws a random number
+            result = call(answer, model, *inputs, sampled=True)  # a DataLoader samples a random number
             observe(list(model.buffers()))
             what = f"{how} and {len(inputs[0])} images, the error"
             require_same(require_number(result, what), right, what)
             same = all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-            require(same, f"{what} is right, but measuring has changed batch norm's running averages.")
+            require(same, f"{what} is right, but measuring has changed batch norm's running statistics.")
             require(torch.is_grad_enabled(), f"{what} is right, but gradients are switched off for all that follows.")
             most, wanted = max(given, default=0), inputs[1] if len(inputs) > 1 else 100
             require(most <= wanted, f"at a batch_size of {wanted} the model is given {most} images at once.")
@@ -437,7 +436,7 @@ def the_bug_itself(model, images, batch_size=100):
 
 
 @measure.mistake(
-    "only the first batch is measured as it should be; the error still depends on how the others are made up."
+    "the first batch is measured correctly; for the others the error still depends on which images share a batch."
 )
 def set_back_within_the_loop(model, images, batch_size=100):
     batches = images.split(batch_size)
@@ -446,13 +445,13 @@ def set_back_within_the_loop(model, images, batch_size=100):
 
 
 @measure.mistake(
-    "the error is right, but a model that came in training mode, or a part of it, leaves in evaluation mode."
+    "the error is right, but a model, or a part of it, that was in training mode is in evaluation mode afterwards."
 )
 def never_set_back(model, images, batch_size=100):
     return the_bug_itself(model.eval(), images, batch_size)
 
 
-@measure.mistake("the error is right, but a model that came in evaluation mode leaves in training mode.")
+@measure.mistake("the error is right, but a model that was in evaluation mode is in training mode afterwards.")
 def always_trains_on(model, images, batch_size=100):
     error = the_bug_itself(model.eval(), images, batch_size)
     model.train()
@@ -460,7 +459,7 @@ def always_trains_on(model, images, batch_size=100):
 
 
 @measure.mistake(
-    "the error is right, but a part that was frozen in evaluation mode, such as batch norm, leaves in training mode."
+    "the error is right, but a part frozen in evaluation mode, such as batch norm, is in training mode afterwards."
 )
 def one_mode_for_all_parts(model, images, batch_size=100):
     training = model.training
@@ -482,7 +481,7 @@ def averages_the_batches(model, images, batch_size=100):
 
 
 def with_modes(is_set, model, images, batch_size):
-    """The buggy measurement of a copy, those parts of which are in evaluation mode for which is_set says so."""
+    """The buggy error of a copy whose parts are in evaluation mode where is_set(part) is true."""
     twin = copy.deepcopy(model)
     for part in twin.modules():
         part.training &= not is_set(part)
@@ -491,40 +490,41 @@ def with_modes(is_set, model, images, batch_size):
 
 error = metrics.reconstruction_error
 measure.add_mistakes(
+    lambda of: lambda model, images, batch_size=100: of(model, images, batch_size),
     copy_as_it_is=(
         "the model stays as it was, but the error depends on the images that share a batch.",
-        lambda m, x, n=100: with_modes(lambda part: False, m, x, n),
+        lambda m, x, n: with_modes(lambda part: False, m, x, n),
     ),
     own_mode_only=(
         "the model's own mode is right, and yet the error depends on the images that share a batch.",
-        lambda m, x, n=100: with_modes(lambda part: isinstance(part, Moody), m, x, n),
+        lambda m, x, n: with_modes(lambda part: isinstance(part, ModeDependent), m, x, n),
     ),
     batch_norm_only=(
         "it no longer matters which images share a batch, but the error differs from call to call.",
-        lambda m, x, n=100: with_modes(lambda part: isinstance(part, nn.BatchNorm2d), m, x, n),
+        lambda m, x, n: with_modes(lambda part: isinstance(part, nn.BatchNorm2d), m, x, n),
     ),
     layers_only=(
         "what the model does outside its layers still differs from call to call.",
-        lambda m, x, n=100: with_modes(lambda part: not isinstance(part, Moody), m, x, n),
+        lambda m, x, n: with_modes(lambda part: not isinstance(part, ModeDependent), m, x, n),
     ),
     trusts_the_models_mode=(
         "within a model in evaluation mode, a part in training mode still makes the error random.",
-        lambda m, x, n=100: (error if m.training else the_bug_itself)(m, x, n),
+        lambda m, x, n: (error if m.training else the_bug_itself)(m, x, n),
     ),
-    drops_last_batch=("the last, smaller batch is left out.", lambda m, x, n=100: error(m, x[: len(x) // n * n], n)),
+    drops_last_batch=("the last, smaller batch is left out.", lambda m, x, n: error(m, x[: len(x) // n * n], n)),
     error_per_image=(
         "it is an error per image, 784 times as large as that per pixel.",
-        lambda m, x, n=100: error(m, x, n) * 784,
+        lambda m, x, n: error(m, x, n) * 784,
     ),
-    sum_of_all=("it is the sum over all pixels of all images.", lambda m, x, n=100: error(m, x, n) * x.numel()),
+    sum_of_all=("it is the sum over all pixels of all images.", lambda m, x, n: error(m, x, n) * x.numel()),
     one_per_image=(
         "it is an error for each image; average them.",
-        lambda m, x, n=100: torch.tensor([error(m, i[None]) for i in x]),
+        lambda m, x, n: torch.tensor([error(m, i[None]) for i in x]),
     ),
-    root_of_error=("a root is taken of the mean squared error.", lambda m, x, n=100: error(m, x, n) ** 0.5),
+    root_of_error=("a root is taken of the mean squared error.", lambda m, x, n: error(m, x, n) ** 0.5),
     ignores_batch_size=(
         "the error is right, but the batches have another size than asked for.",
-        lambda m, x, n=100: error(m, x),
+        lambda m, x, n: error(m, x),
     ),
 )
 
@@ -535,7 +535,7 @@ prediction(
     answer="behind",
     replies={
         "unchanged": "the pixels are all there, but neighbours are no longer neighbours. Run on and compare.",
-        "ahead": "it still has its parameters; but what are they good for now? Run on and compare.",
+        "ahead": "it still has as many parameters; but what can its kernels find now? Run on and compare.",
     },
     hints=(
         "A kernel of 3×3 looks at pixels side by side. What do those have in common after the shuffle?",

@@ -23,11 +23,11 @@ from aecourse.training import default_device
 
 
 def require_enlarged(answer, solution, x, *scale):
-    """Refuse an answer that makes other maps of x than the solution does, or passes on other gradients."""
+    """Refuse an answer whose output for x, or whose gradient, is not that of the solution."""
     x = computed(x.to(default_device()))
     result, right = call(answer, x, *scale), solution(x, *scale)
     at = f" at scale={scale[0]}" if scale else ""
-    what = f"for maps of the shape {tuple(x.shape)}, what it returns{at}"
+    what = f"for feature maps of the shape {tuple(x.shape)}, what it returns{at}"
     require_tensor(result, right.shape, what, device=x.device)
     require_same(result, right, what)
     require_same_gradients(result, right, {"x": x}, what)
@@ -58,8 +58,8 @@ def tiles(x, scale=2):
     return x.repeat(1, 1, scale, scale)
 
 
-@nearest.mistake("it doubles the sides whatever the scale is.")
-def doubles_whatever_the_scale(x, scale=2):
+@nearest.mistake("it doubles the sides for every scale.")
+def doubles_for_every_scale(x, scale=2):
     return models.upsample_nearest(x)
 
 
@@ -73,16 +73,16 @@ def axes_counted_from_one(x, scale=2):
     return x.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
-@nearest.mistake("it interpolates: between two pixels stand new values. Nearest neighbour only copies.")
+@nearest.mistake("it interpolates: new values appear between pixels. Nearest neighbour only copies.")
 def bilinear(x, scale=2):
     return F.interpolate(x, scale_factor=scale, mode="bilinear")
 
 
-@nearest.mistake("one pixel of each block is set, and the others are 0.")
+@nearest.mistake("one pixel of each block is set; the others are 0.")
 def leaves_zeros_between(x, scale=2):
-    stamp = x.new_zeros(scale, scale)
-    stamp[0, 0] = 1
-    return torch.kron(x, stamp)
+    block = x.new_zeros(scale, scale)
+    block[0, 0] = 1
+    return torch.kron(x, block)
 
 
 @nearest.mistake("the pixels are right, but only one of each block passes on its gradient.")
@@ -107,11 +107,11 @@ power = Exercise(
 
 @power.check
 def _(answer):
-    # On the CPU and without gradients: it measures images that are done.
+    # on the CPU and without gradients: it measures images and is no loss
     for (n, channels, height, width), border in ((3, 5, 12, 14), 0), ((1, 1, 6, 10), 0), ((1, 256, 16, 16), 4):
         x = torch.randn(n, channels, height, width) * torch.rand(n, channels, 1, 1)
         x += torch.tensor([[0.5, -2.0], [1.0, 3.0]]).repeat(height // 2, width // 2)
-        x = x[..., border : height - border, border : width - border]  # the lesson cuts borders off
+        x = x[..., border : height - border, border : width - border]  # the lesson crops borders
         what = f"the power of the four phases of {tuple(x.shape)} pixels"
         result = call(answer, x)
         require_tensor(result, (2, 2), what, dtype=getattr(result, "dtype", torch.float32))
@@ -121,8 +121,8 @@ def _(answer):
 def statistic(name, of_phase, message):
     """Register a mistake: something else is computed of the pixels of each phase."""
 
-    def answer(images):
-        return torch.stack([of_phase(images[..., i::2, j::2]) for i in (0, 1) for j in (0, 1)]).view(2, 2)
+    def answer(maps):
+        return torch.stack([of_phase(maps[..., i::2, j::2]) for i in (0, 1) for j in (0, 1)]).view(2, 2)
 
     answer.__name__ = name
     power.mistake(message)(answer)
@@ -137,28 +137,28 @@ statistic("squares_of_means", lambda x: x.mean().square(), "it averages, and the
 statistic("variances", torch.var, "it is a variance: the mean is subtracted, which is part of the power.")
 statistic("deviations", torch.std, "it is a standard deviation: power keeps the mean, and no root is taken.")
 statistic("quarters", lambda x: x.square().mean() / 4, "it divides by the pixels of the image, not of a phase.")
-statistic("first_channel", lambda x: x[:, :1].square().mean(), "it measures the first channel alone.")
-statistic("first_image", lambda x: x[:1].square().mean(), "it measures the first image alone.")
+statistic("first_channel", lambda x: x[:, :1].square().mean(), "it measures the first channel only.")
+statistic("first_image", lambda x: x[:1].square().mean(), "it measures the first image only.")
 
 
 @power.mistake("rows and columns are swapped.")
-def columns_first(images):
-    return metrics.phase_power(images).T
+def columns_first(maps):
+    return metrics.phase_power(maps).T
 
 
 @power.mistake("it counts rows and columns from 1: row 0 and column 0 are even.")
-def counts_from_one(images):
-    return metrics.phase_power(images.flip(-1, -2))
+def counts_from_one(maps):
+    return metrics.phase_power(maps.flip(-1, -2))
 
 
-@power.mistake("the mean of each map is subtracted first. The power is that of the pixels as they are.")
-def of_deviations(images):
-    return metrics.phase_power(images - images.mean(dim=(2, 3), keepdim=True))
+@power.mistake("the mean of each map is subtracted first. Power is computed from the pixels as they are.")
+def of_deviations(maps):
+    return metrics.phase_power(maps - maps.mean(dim=(2, 3), keepdim=True))
 
 
 @power.mistake("it measures the four quarters of the image. A phase takes every second row and column.")
-def quarters_of_the_image(images):
-    return images.square().unflatten(3, (2, -1)).unflatten(2, (2, -1)).mean(dim=(0, 1, 3, 5))
+def quarters_of_the_image(maps):
+    return maps.square().unflatten(3, (2, -1)).unflatten(2, (2, -1)).mean(dim=(0, 1, 3, 5))
 
 
 # 4.3 pixel_shuffle
@@ -168,7 +168,7 @@ shuffle = Exercise(
     models.pixel_shuffle,
     hints=(
         "Split the channel axis in three: output channel, row in the block, column in the block. That is a reshape.",
-        "The output's rows run over (image row, row in the block): these two axes stand side by side, in this order.",
+        "The output's rows run over (image row, row in the block): these two axes are adjacent, in this order.",
         "permute makes the order batch, channel, image row, block row, image column, block column; then reshape again.",
     ),
 )
@@ -193,9 +193,9 @@ def reordered(name, order, message):
     shuffle.mistake(message)(answer)
 
 
-reordered("reshapes_alone", (0, 1, 2, 3, 4, 5), "a reshape alone leaves all numbers in the order that they had.")
+reordered("reshapes_alone", (0, 1, 2, 3, 4, 5), "a reshape alone keeps all values in their order.")
 reordered("columns_first", (0, 1, 4, 3, 5, 2), "channels fill a block column by column; row by row is wanted.")
-reordered("mosaic", (0, 1, 2, 4, 3, 5), "whole maps stand beside each other, as in a mosaic; interleave their pixels.")
+reordered("mosaic", (0, 1, 2, 4, 3, 5), "whole maps lie side by side, as in a mosaic; interleave their pixels.")
 reordered("rows", (0, 1, 2, 4, 5, 3), "columns are interleaved, rows are not: which of two row axes runs faster?")
 reordered("columns", (0, 1, 4, 2, 3, 5), "rows are interleaved, columns are not: which of two column axes runs faster?")
 reordered("transposed", (0, 1, 5, 2, 4, 3), "a block should hold the channels of one position: which axes are swapped?")
@@ -206,12 +206,12 @@ def block_before_channel(x, scale=2):
     return models.pixel_shuffle(x.unflatten(1, (scale**2, -1)).transpose(1, 2).flatten(1, 2), scale)
 
 
-@shuffle.mistake("images of the batch are mixed up: leave the batch axis the first one.")
+@shuffle.mistake("images of the batch are mixed up: keep the batch axis first.")
 def mixes_the_images(x, scale=2):
     return models.pixel_shuffle(x.reshape(x.shape[1], len(x), *x.shape[2:]).transpose(0, 1), scale)
 
 
-@shuffle.mistake("it makes blocks of 2×2 whatever the scale is.")
+@shuffle.mistake("it makes blocks of 2×2 for every scale.")
 def shuffles_by_two_only(x, scale=2):
     return models.pixel_shuffle(x)
 
@@ -223,13 +223,13 @@ def fills_detached_numbers(x, scale=2):
     return out
 
 
-@shuffle.mistake("view moves no numbers in memory, and after permute they would have to move. reshape copies.")
+@shuffle.mistake("view never copies, but after permute the values have to be copied into a new order. reshape does.")
 def views_after_permute(x, scale=2):
     blocks = x.unflatten(1, (-1, scale, scale)).permute(0, 1, 4, 2, 5, 3)
     return blocks.view(len(x), -1, scale * x.shape[2], scale * x.shape[3])
 
 
-@shuffle.mistake("the decoders of this lesson keep their maps in memory channels last. view takes no such maps apart.")
+@shuffle.mistake("feature maps of this lesson are channels_last in memory: view cannot reshape them like this.")
 def views_batch_and_channels_as_one(x, scale=2):
     blocks = x.view(-1, scale, scale, *x.shape[2:]).permute(0, 3, 1, 4, 2)
     return blocks.reshape(len(x), -1, scale * x.shape[2], scale * x.shape[3])
@@ -243,7 +243,7 @@ icnr = Exercise(
     hints=(
         "Pixel shuffle puts output channels 0, 1, 2, 3 into one block, then 4, 5, 6, 7 into that of the next channel.",
         "weight[::4] are the channels that stay; each is wanted four times in a row, weights and bias.",
-        "Under torch.no_grad(), parameter.copy_(…) overwrites the numbers and keeps the parameter.",
+        "Under torch.no_grad(), parameter.copy_(…) overwrites the values and keeps the parameter.",
     ),
 )
 
@@ -258,16 +258,16 @@ def _(answer):
         result = answer(layer, *scale)
         kind = type(result).__name__
         require(result is None or result is layer, f"it returns a {kind}; change the layer that is given, in place.")
-        require(torch.equal(state, torch.get_rng_state()), "it samples random numbers; all that are needed are there.")
+        require(torch.equal(state, torch.get_rng_state()), "it samples random numbers; none are needed.")
         for name, parameter in parameters.items():
             what = f"at scale={side}, the {name} of a layer for {channels} channels after the shuffle"
             require(getattr(layer, name, None) is parameter, f"the layer's {name} is not the parameter that it was.")
             require_tensor(parameter, getattr(right, name).shape, what, device=default_device())
             require(parameter.requires_grad, f"the layer's {name} has requires_grad=False now: it is not trained.")
-            tied = f"channels of the {name} share memory: no training step could tell them apart."
+            tied = f"channels of the {name} share memory: a training step could not change them separately."
             require(parameter.stride(0) > 0, tied)
             require_same(parameter, getattr(right, name), what)
-    call(answer, nn.Conv2d(3, 8, 3).requires_grad_(False))  # call compares all but a layer's frozen numbers
+    call(answer, nn.Conv2d(3, 8, 3).requires_grad_(False))  # call compares all but frozen parameters
 
 
 def rearranged(name, index, message):
@@ -282,34 +282,34 @@ def rearranged(name, index, message):
 
 
 rearranged("untouched", lambda i, n, s: i, "the layer that it is given stays as it was.")
-rearranged("all_alike", lambda i, n, s: 0 * i, "all channels are equal; only those of one block should be.")
+rearranged("all_equal", lambda i, n, s: 0 * i, "all channels are equal; only those of one block should be.")
 rearranged("pairs", lambda i, n, s: i - (i % s**2 == 1).int(), "only two channels of each block are equal.")
-rearranged("fours", lambda i, n, s: i - i % 4, "it makes blocks of four channels whatever the scale is.")
+rearranged("fours", lambda i, n, s: i - i % 4, "it makes blocks of four channels for every scale.")
 rearranged("not_squared", lambda i, n, s: i - i % s, "blocks have scale channels; pixel shuffle takes scale².")
 rearranged("first_ones", lambda i, n, s: i // s**2, "blocks keep the first channels of the layer, not their own.")
-rearranged("repeated", lambda i, n, s: i % (n // s**2) * s**2, "equal channels stand far apart: which make a block?")
+rearranged("repeated", lambda i, n, s: i % (n // s**2) * s**2, "equal channels are far apart: which form a block?")
 
 
-@icnr.mistake("the biases of a block still differ: the layer starts with a checkerboard on every map.")
+@icnr.mistake("the biases of a block still differ: the layer starts with a checkerboard on every feature map.")
 def forgets_the_bias(layer, scale=2):
     bias = layer.bias.detach().clone()
     models.icnr_(layer, scale)
     layer.bias.data.copy_(bias)
 
 
-@icnr.mistake("the layer has new parameters, while an optimiser may hold the old. Overwrite the numbers in the old.")
+@icnr.mistake("the layer has new parameters, but an optimiser may hold the old ones. Overwrite the old values.")
 def replaces_the_parameters(layer, scale=2):
     models.icnr_(layer, scale)
     layer.weight, layer.bias = nn.Parameter(layer.weight.detach()), nn.Parameter(layer.bias.detach())
 
 
 @icnr.mistake("it samples new weights. The first channel of each block keeps those that it has.")
-def draws_new_weights(layer, scale=2):
+def samples_new_weights(layer, scale=2):
     nn.init.kaiming_normal_(layer.weight)
     models.icnr_(layer, scale)
 
 
-@icnr.mistake("PyTorch records what is done to parameters; while it does, nobody may overwrite them.")
+@icnr.mistake("PyTorch records operations on parameters; while it does, they cannot be overwritten in place.")
 def forgets_no_grad(layer, scale=2):
     layer.weight.copy_(layer.weight.clone())
 
@@ -333,8 +333,8 @@ resizing = Exercise(
     "4.5",
     models.resize_convolution,
     hints=(
-        "Which sizes does the convolution work on? Which of them should it work on, to make single pixels?",
-        "The image is made of blocks of 2×2 equal pixels. Which layer makes those, and what comes after it?",
+        "At which size does the convolution work now? At which should it, so that neighbouring pixels can differ?",
+        "The output consists of blocks of 2×2 equal pixels. Which layer makes them, and what comes after it?",
     ),
 )
 
@@ -364,7 +364,7 @@ def _(answer):
         yours, ours = ({"bias" if p.ndim == 1 else "weight": p for p in parameters} for parameters in (yours, ours))
         for name, parameter in ours.items():
             yours[name].data.copy_(parameter.data)
-        what = f"with the same weights and a {'bilinear' if resize is nested else 'nearest'} resize, what it makes"
+        what = f"with the same weights and a {'bilinear' if resize is nested else 'nearest'} resize, its output"
         y, correct = call(layers, x), right(x)
         require_tensor(y, correct.shape, what, device=x.device)
         y, correct = y[..., 1:-1, 1:-1], correct[..., 1:-1, 1:-1]  # how the border is padded is left open
@@ -373,7 +373,7 @@ def _(answer):
         require(resize is not nested or reached, "eval() of the module leaves resize in training mode.")
 
 
-@resizing.given("what comes out still consists of blocks of 2×2 equal pixels.")
+@resizing.given("the output still consists of blocks of 2×2 equal pixels.")
 def the_bug_itself(resize, in_channels, out_channels):
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1), resize)
 
@@ -393,19 +393,19 @@ def conv(a, b, kernel=3, **named):
     return nn.Conv2d(a, b, kernel, padding=kernel // 2, **named)
 
 
-sequence("no_padding", lambda r, a, b: [r, nn.Conv2d(a, b, 3)], "the images are smaller than twice as large.")
-sequence("bug_unpadded", lambda r, a, b: [nn.Conv2d(a, b, 3), r], "blocks are there still, and pixels are missing.")
-sequence("enlarges_twice", lambda r, a, b: [r, conv(a, b), r], "the images are four times as large, not twice.")
-sequence("never_enlarges", lambda r, a, b: [conv(a, b)], "the images are as large as before.")
-sequence("keeps_channels", lambda r, a, b: [r, conv(a, a)], "it makes as many channels as it gets.")
-sequence("swaps_channels", lambda r, a, b: [r, conv(b, a)], "it takes as many channels as it should make.")
+sequence("no_padding", lambda r, a, b: [r, nn.Conv2d(a, b, 3)], "the output is less than twice as large.")
+sequence("bug_unpadded", lambda r, a, b: [nn.Conv2d(a, b, 3), r], "there are still blocks, and pixels are missing.")
+sequence("upsamples_twice", lambda r, a, b: [r, conv(a, b), r], "the output is four times as large, not twice.")
+sequence("never_upsamples", lambda r, a, b: [conv(a, b)], "the output is as large as the input.")
+sequence("keeps_channels", lambda r, a, b: [r, conv(a, a)], "it returns as many channels as it is given.")
+sequence("swaps_channels", lambda r, a, b: [r, conv(b, a)], "it takes as many channels as it should return.")
 sequence("convolves_twice", lambda r, a, b: [conv(a, b), r, conv(b, b)], "it has the weights of two convolutions.")
-sequence("deconvolves", lambda r, a, b: [nn.ConvTranspose2d(a, b, 4, 2, 1)], "it learns its own way to enlarge.")
-sequence("always_nearest", lambda r, a, b: [nn.Upsample(None, 2), conv(a, b)], "it does the same whatever resize is.")
+sequence("deconvolves", lambda r, a, b: [nn.ConvTranspose2d(a, b, 4, 2, 1)], "it learns its own upsampling.")
+sequence("always_nearest", lambda r, a, b: [nn.Upsample(None, 2), conv(a, b)], "it does the same for every resize.")
 sequence("kernel_one", lambda r, a, b: [r, conv(a, b, 1)], "a pixel is computed from a single one, not from 3×3.")
-sequence("kernel_five", lambda r, a, b: [r, conv(a, b, 5)], "it has nearly three times the weights that it had.")
-sequence("no_bias", lambda r, a, b: [r, conv(a, b, bias=False)], "the bias that it had is gone.")
-sequence("adds_a_relu", lambda r, a, b: [r, conv(a, b), nn.ReLU()], "no number below 0 comes out any more.")
+sequence("kernel_five", lambda r, a, b: [r, conv(a, b, 5)], "it has nearly three times as many weights as before.")
+sequence("no_bias", lambda r, a, b: [r, conv(a, b, bias=False)], "the convolution has lost its bias.")
+sequence("adds_a_relu", lambda r, a, b: [r, conv(a, b), nn.ReLU()], "its output is never negative now.")
 
 
 @resizing.mistake("train(), eval() and to() do not reach resize: it is hidden from PyTorch.")
@@ -424,11 +424,11 @@ prediction(
     "4.6",
     answer="transposed",
     replies={
-        "nearest": "it makes no checkerboards; but does squared error count those? Run on and compare.",
+        "nearest": "it makes no checkerboards; but does squared error measure those? Run on and compare.",
         "bilinear": "it is the smoothest; but strokes are not smooth at their edges. Run on and compare.",
     },
     hints=(
         "Squared error asks for the right value in the right pixel. Which decoder is freest to put an edge there?",
-        "What smooth enlarging blurs, a convolution behind it has to sharpen again, with nine weights.",
+        "What smooth upsampling blurs, the next convolution has to sharpen again, with nine weights.",
     ),
 )

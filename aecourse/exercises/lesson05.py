@@ -60,7 +60,7 @@ def require_sampled(model, method):
 
 
 class Dense(nn.Module):
-    """The lesson's DenseVAE in small, with batch norm and dropout, and with a posterior of about this σ."""
+    """A small version of the lesson's DenseVAE, with batch norm and dropout, and with a posterior of about this σ."""
 
     def __init__(self, width):
         super().__init__()
@@ -69,7 +69,7 @@ class Dense(nn.Module):
         self.mu, self.logvar = nn.Linear(30, 5), nn.Linear(30, 5)
         self.decoder = nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 784), nn.Unflatten(1, (1, 28, 28)))
         nn.init.constant_(self.logvar.bias, 2 * math.log(width))
-        self.encoder.eval()  # while the model itself is in training, as when batch norm is frozen
+        self.encoder.eval()  # as frozen batch norm is, while the model is in training mode
 
     def encode(self, x):
         h = self.encoder(x)
@@ -85,7 +85,7 @@ def dense(base=models.VariationalAutoencoder, width=1e-6, **methods):
 
 
 def confident(model):
-    """An image to which a stub's decoder now gives logits of ±30 and ±200: wrong ones at grey pixels and one black."""
+    """An image for which a stub's decoder now gives logits of ±30 and ±200, wrong at grey pixels and at one black."""
     logits = torch.tensor([-200.0, -30.0, -30.0, 30.0, 200.0, 0.0, 1.0], device=default_device()).repeat(112)
     x = (logits > 0).float()
     x[1::7], x[3] = 0.3, 0
@@ -96,7 +96,7 @@ def confident(model):
 
 
 def require_same_loss(model, right, x):
-    """Refuse a model whose loss differs from that of the right one, or teaches its parameters anything else."""
+    """Refuse a model whose loss, or its gradient, differs from that of the right one."""
     right.load_state_dict(model.state_dict(), strict=False)
     what = f"for a batch of {len(x)}"
     terms, names = call(model.loss, x, sampled=True), ("reconstruction", "kl", "loss")
@@ -116,7 +116,7 @@ sample = Exercise(
     "5.1",
     models.reparameterize,
     hints=(
-        "Take a sample from N(0, 1), stretch it to the right width, and move it to the right place.",
+        "Take a sample from N(0, 1), scale it to the right standard deviation, and shift it to the right mean.",
         "logvar is the logarithm of the variance, σ². What is σ?",
         "torch.randn_like(mu) makes the noise; (0.5 * logvar).exp() is σ.",
     ),
@@ -153,15 +153,15 @@ def _(answer):
 
 
 sample.add_mistakes(
-    variance_as_width=(
+    variance_as_sigma=(
         "the noise is multiplied by the variance σ²; the standard deviation σ is wanted.",
         lambda mu, logvar: mu + logvar.exp() * torch.randn_like(mu),
     ),
-    logvar_as_width=(
+    logvar_as_sigma=(
         "the noise is multiplied by logvar, which is a logarithm. What makes σ of it?",
         lambda mu, logvar: mu + logvar * torch.randn_like(mu),
     ),
-    forgets_sigma=("the noise has the width 1, whatever σ is.", lambda mu, logvar: mu + torch.randn_like(mu)),
+    forgets_sigma=("the noise has the standard deviation 1 for every σ.", lambda mu, logvar: mu + torch.randn_like(mu)),
     root_of_logvar=(
         "a root is taken of logvar, which may be negative. It is the variance whose root is σ.",
         lambda mu, logvar: mu + logvar.sqrt() * torch.randn_like(mu),
@@ -178,12 +178,12 @@ sample.add_mistakes(
         "all latent dimensions of an image get the same noise.",
         lambda mu, logvar: mu + (0.5 * logvar).exp() * torch.randn(len(mu), 1, device=mu.device),
     ),
-    width_of_the_first=(
+    sigma_of_the_first=(
         "all images get the σ of the first.",
         lambda mu, logvar: mu + (0.5 * logvar[:1]).exp() * torch.randn_like(mu),
     ),
     none_without_gradients=(
-        "inside torch.no_grad() nothing is sampled; models are tested there.",
+        "inside torch.no_grad() nothing is sampled; models are evaluated there.",
         lambda mu, logvar: reparameterize(mu, logvar) if torch.is_grad_enabled() else mu,
     ),
     torch_normal=(
@@ -197,7 +197,7 @@ sample.add_mistakes(
 )
 
 
-@sample.mistake("every call samples the same noise: a seed belongs outside.")
+@sample.mistake("every call samples the same noise: set no seed inside.")
 def seeds_the_noise(mu, logvar):
     torch.manual_seed(0)
     return reparameterize(mu, logvar)
@@ -237,7 +237,7 @@ divergence.add_mistakes(
         "the sign is wrong: a divergence is never negative.",
         lambda mu, logvar: -gaussian_kl(mu, logvar),
     ),
-    forgets_the_half=("it is twice as much as asked: where is the ½?", lambda mu, logvar: 2 * gaussian_kl(mu, logvar)),
+    forgets_the_half=("it is twice the divergence: where is the ½?", lambda mu, logvar: 2 * gaussian_kl(mu, logvar)),
     sums_over_everything=(
         "it is one number for the whole batch; keep one for each image.",
         lambda mu, logvar: gaussian_kl(mu, logvar).sum(),
@@ -254,9 +254,9 @@ divergence.add_mistakes(
         "every image gets the average of the batch; each has a KL of its own.",
         lambda mu, logvar: gaussian_kl(mu, logvar).mean().expand(len(mu)),
     ),
-    swaps_mu_and_logvar=("mu and logvar are taken for each other.", lambda mu, logvar: gaussian_kl(logvar, mu)),
+    swaps_mu_and_logvar=("mu and logvar are swapped.", lambda mu, logvar: gaussian_kl(logvar, mu)),
     other_direction=(
-        "that is the divergence of N(0, I) from N(mu, σ²); the other way round is wanted.",
+        "that is KL(N(0, I) ‖ N(mu, σ²)); the other direction is wanted.",
         lambda mu, logvar: 0.5 * (logvar - 1 + (1 + mu.square()) / logvar.exp()).sum(dim=1),
     ),
     reads_logvar_as_log_sigma=(
@@ -264,7 +264,7 @@ divergence.add_mistakes(
         lambda mu, logvar: gaussian_kl(mu, 2 * logvar),
     ),
     sigma_without_the_square=(
-        "there is a σ where σ² belongs.",
+        "it has σ where σ² should be.",
         lambda mu, logvar: 0.5 * (mu.square() + (0.5 * logvar).exp() - 1 - logvar).sum(dim=1),
     ),
     detaches_the_variance=(
@@ -287,7 +287,7 @@ vae = Exercise(
     models.VariationalAutoencoder,
     hints=(
         "Four steps: encode, sample, decode, compare. The first gives mu and logvar.",
-        "decode_logits makes of the sampled latent code what bernoulli_nll takes.",
+        "decode_logits makes what bernoulli_nll takes from the sampled latent code.",
         "gaussian_kl(mu, logvar) is the second term. Both functions give one number per image: return them.",
     ),
 )
@@ -329,7 +329,7 @@ def _(answer):
 
 
 def model_with(elbo):
-    """A class that is right but for its elbo."""
+    """The solution with another elbo."""
     return type(elbo.__name__, (models.VariationalAutoencoder,), {"elbo": elbo})
 
 
@@ -357,7 +357,7 @@ def decodes_the_mean(self, x, mu, logvar, z):
     return elbo_at(self, x, mu, logvar, mu)
 
 
-@elbo_mistake("it samples in training only; a test has the same loss.")
+@elbo_mistake("it samples in training mode only; evaluation has the same loss.")
 def samples_in_training_only(self, x, mu, logvar, z):
     return elbo_at(self, x, mu, logvar, z if self.training else mu)
 
@@ -367,23 +367,23 @@ def sigmoid_twice(self, x, mu, logvar, z):
     return bernoulli_nll(self.decode(z), x), gaussian_kl(mu, logvar)
 
 
-@elbo_mistake("that is the squared error; the ELBO wants the negative log-likelihood, in nats.")
+@elbo_mistake("that is the squared error; the ELBO has the negative log-likelihood, in nats.")
 def squared_error(self, x, mu, logvar, z):
     return losses.squared_error(self.decode(z), x), gaussian_kl(mu, logvar)
 
 
-@elbo_mistake("it takes logarithms of probabilities, which become exactly 0 and 1: training would stop with nan.")
+@elbo_mistake("it takes logarithms of probabilities, which become exactly 0 and 1: training would end in nan.")
 def logarithms_of_probabilities(self, x, mu, logvar, z):
     p = self.decode(z)
     return -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1), gaussian_kl(mu, logvar)
 
 
-@elbo_mistake("kl is weighted by beta already; loss does that.")
-def weighs_by_beta(self, x, mu, logvar, z):
+@elbo_mistake("kl is already weighted by beta; loss does that.")
+def weights_by_beta(self, x, mu, logvar, z):
     return bernoulli_nll(self.decode_logits(z), x), self.beta * gaussian_kl(mu, logvar)
 
 
-@elbo_mistake("mu and logvar are taken for each other in kl.")
+@elbo_mistake("mu and logvar are swapped in kl.")
 def swaps_in_the_kl(self, x, mu, logvar, z):
     return elbo_at(self, x, logvar, mu, z)
 
@@ -393,13 +393,13 @@ def kl_of_the_sample(self, x, mu, logvar, z):
     return elbo_at(self, x, z, logvar, z)
 
 
-@elbo_mistake("the sampled latent code is detached: the encoder hears nothing from the reconstruction.")
+@elbo_mistake("the sampled latent code is detached: reconstruction gives the encoder no gradient.")
 def detaches_the_sample(self, x, mu, logvar, z):
     return elbo_at(self, x, mu, logvar, z.detach())
 
 
-@elbo_mistake("the sample passes no gradient on to logvar, which then learns from the KL alone.")
-def detaches_the_width(self, x, mu, logvar, z):
+@elbo_mistake("the sample passes no gradient on to logvar, which learns from the KL alone.")
+def detaches_sigma(self, x, mu, logvar, z):
     return elbo_at(self, x, mu, logvar, reparameterize(mu, logvar.detach()))
 
 
@@ -409,7 +409,7 @@ vae.add_mistakes(
     kl_first=("the two are in the wrong order: reconstruction first.", lambda r, kl: (kl, r)),
     log_likelihood=("reconstruction has the wrong sign: it is minus a log-likelihood.", lambda r, kl: (-r, kl)),
     negative_kl=("kl has the wrong sign: a divergence is never negative.", lambda r, kl: (r, -kl)),
-    adds_the_kl=("reconstruction holds the KL as well; the two are wanted apart.", lambda r, kl: (r + kl, kl)),
+    adds_the_kl=("reconstruction contains the KL as well; return the two separately.", lambda r, kl: (r + kl, kl)),
     detaches_the_kl=("kl is detached: nothing pulls the posterior to the prior.", lambda r, kl: (r, kl.detach())),
     averages_the_batch=(
         "both are averaged over the batch already; keep one number for each image. loss averages.",
@@ -480,7 +480,7 @@ def drops_the_kl(model, x):
     return loss_of(reconstruction, kl) | {"loss": reconstruction}
 
 
-@fix_loss.mistake("something else has changed: the same images have the same reconstruction in every call.")
+@fix_loss.mistake("something else has changed: the same images have the same reconstruction term in every call.")
 def decodes_mu(model, x):
     mu, logvar = model.encode(x)
     return loss_of(bernoulli_nll(model.decode_logits(mu), x).mean(), gaussian_kl(mu, logvar).mean())
@@ -499,7 +499,7 @@ fix_loss.add_mistakes(
     batches_of_128=("the KL is right for batches of 128 images only.", lambda r, kl: (r.mean(), kl.sum() / 128)),
     negative_kl=("the KL is negative now; a divergence never is.", lambda r, kl: (r.mean(), -kl.mean())),
     sums_the_reconstruction=(
-        "now twice as many images have twice the reconstruction; its mean was right.",
+        "now twice as many images have twice the reconstruction term; its mean was right.",
         lambda r, kl: (r.sum(), kl.mean()),
     ),
 )
@@ -512,7 +512,7 @@ fix_estimate = Exercise(
     metrics.elbo_estimate,
     hints=(
         "The first term of the ELBO is an expectation over q(z|x). What is decoded here instead?",
-        "The mean is one latent code, and the most convenient one. Take a sample, as in training.",
+        "The mean is a single latent code, and an unusually good one. Take a sample, as in training.",
     ),
 )
 
@@ -525,7 +525,7 @@ def _(answer):
     result, reconstruction, kls = [require_sampled(model.train(mode), "estimate") for mode in (True, False)][1]
     for model in (stub(widths=widths, estimate=answer).to(device), dense(width=0.01, estimate=answer).to(device)):
         for x in (graded_images().to(device), graded_images()[1:2].to(device)):
-            model.beta = 3.0  # weighs the loss; the ELBO has none
+            model.beta = 3.0  # weights the loss; the ELBO has no beta
             results = [call(model.estimate, x, sampled=True) for _ in range(50)]
             what = f"for a batch of {len(x)}, what it returns"
             for one in results:
@@ -544,7 +544,7 @@ def _(answer):
 
 
 def estimate_at(model, x, z):
-    """What the ELBO would be if z were sampled from the posterior."""
+    """The ELBO, if z is the sample."""
     return -bernoulli_nll(model.decode_logits(z), x) - gaussian_kl(*model.encode(x))
 
 
@@ -573,7 +573,7 @@ def noise_for_the_whole_batch(model, x):
     return estimate_at(model, x, mu + (0.5 * logvar).exp() * torch.randn_like(mu[0]))
 
 
-@fix_estimate.mistake("it is too high: the average image of several samples is better than the samples are on average.")
+@fix_estimate.mistake("it is too high: the average image of several samples is better than a single sample.")
 def average_of_images(model, x):
     mu, logvar = model.encode(x)
     logits = sum(model.decode_logits(reparameterize(mu, logvar)) for _ in range(8)) / 8
@@ -590,17 +590,17 @@ fix_estimate.add_mistakes(
 )
 
 
-# 5.6 whose new digits are nearer?
+# 5.6 whose generated digits are closer?
 
 prediction(
     "5.6",
     answer="alike",
     replies={
-        "vae": "a VAE needs no Gaussian fitted afterwards. That is its merit; its digits are not that much nearer.",
-        "autoencoder": "the fitted Gaussian is a strong opponent, but not that strong.",
+        "vae": "a VAE needs no Gaussian fitted afterwards. That is its advantage; its digits are not that much closer.",
+        "autoencoder": "the fitted Gaussian is a strong baseline, but not that strong.",
     },
     hints=(
-        "Both models decode codes from a Gaussian. One was trained towards it, to the other it was fitted afterwards.",
-        "Fitted with all its correlations. And compare the reconstructions of both models: who is sharper?",
+        "Both decode samples from a Gaussian: one was trained towards it, the other had it fitted afterwards.",
+        "The fit includes all correlations. And compare the reconstructions of both models: which are sharper?",
     ),
 )

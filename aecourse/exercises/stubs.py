@@ -6,11 +6,11 @@ from torch import nn
 from aecourse.models import VariationalAutoencoder
 
 WIDTHS = 3.0, 0.5, 0.01  # σ of the three latent dimensions; a logvar that is clamped at ±5 shows
-SHARP = (1e-6,) * 3  # what is sampled is mu, to six digits
+SHARP = (1e-6,) * 3  # samples equal mu to six digits
 
 
 class GaussianStub(nn.Module):
-    """A posterior of three dimensions: brighter images have a larger mu. Keeps the latent codes it decodes."""
+    """A posterior of three dimensions: brighter images have a larger mu. Records the latent codes it decodes."""
 
     def __init__(self, widths=WIDTHS):
         super().__init__()
@@ -36,5 +36,5 @@ def stub(base=VariationalAutoencoder, widths=WIDTHS, **methods):
 
 
 def graded_images():
-    """Four images, from dark to bright, no two alike."""
+    """Four images, from dark to bright, all different."""
     return torch.rand(4, 1, 28, 28) * torch.tensor([0.2, 0.5, 0.8, 1.0]).view(4, 1, 1, 1)

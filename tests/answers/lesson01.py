@@ -123,7 +123,7 @@ def the_bug_in_other_words(model, x):
     return ((model(x) - x.squeeze(1)) ** 2).sum() / x.shape[0]
 
 
-# 1.5 which costs more?
+# 1.5 which has the larger error?
 
 
 @right("1.5")

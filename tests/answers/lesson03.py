@@ -13,7 +13,7 @@ from aecourse.exercises.lesson03 import steps, to_code
 from aecourse.losses import squared_error
 from tests.answers import not_asked, right, wrong
 
-slip = "moves the random state"  # a layer that is made, even if only to look at it, draws its weights
+slip = "moves the random state"  # a layer that is made, even if only for its shape, samples its weights
 not_asked("3.1", f"conv_output_size {slip}")
 not_asked("3.2", f"transposed_output_size {slip}")
 not_asked("3.3", f"receptive_field {slip}")
@@ -47,7 +47,7 @@ def other_names(size, kernel, step=1, pad=0):
 
 
 @right("3.2")
-def last_stamp_ends(size, kernel, stride=1, padding=0, output_padding=0):
+def last_copy_ends(size, kernel, stride=1, padding=0, output_padding=0):
     last_begins = stride * (size - 1)
     return last_begins + kernel + output_padding - padding - padding
 

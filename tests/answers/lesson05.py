@@ -17,7 +17,7 @@ right("5.1")(lambda mu, logvar: MultivariateNormal(mu, torch.diag_embed(logvar.e
 right("5.1")(lambda mu, logvar: mu + (0.5 * logvar.clamp(-30, 20)).exp() * torch.randn(mu.size(), device=mu.device))
 
 
-wrong("5.1", "variance_as_width")(lambda mu, logvar: Normal(mu, logvar.exp()).rsample())
+wrong("5.1", "variance_as_sigma")(lambda mu, logvar: Normal(mu, logvar.exp()).rsample())
 wrong("5.1", "torch_normal")(lambda mu, logvar: Normal(mu, logvar.mul(0.5).exp()).sample() + 0 * (mu + logvar))
 
 
@@ -36,10 +36,15 @@ wrong("5.2")(lambda mu, logvar: 0.5 * (mu.square() + logvar.square() - 1 - logva
 not_asked("5.3", "elbo moves the random state", "loss moves the random state", "loss detached (1)", "loss detached (2)")
 
 
-def with_elbo(elbo, **methods):
+def with_elbo(elbo):
     """The class of the notebook's cell, with this elbo."""
-    given = {name: method for name, method in vars(VariationalAutoencoder).items() if name != "elbo"}
-    return type("VariationalAutoencoder", (Autoencoder,), given | {"elbo": elbo} | methods)
+
+    def __init__(self, beta=1.0):
+        Autoencoder.__init__(self)
+        self.beta = beta
+
+    methods = {**vars(VariationalAutoencoder), "elbo": elbo, "__init__": __init__}
+    return type("VariationalAutoencoder", (Autoencoder,), methods)
 
 
 def elbo_at(self, x, z, error=bernoulli_nll):
@@ -89,7 +94,7 @@ not_asked("5.4", "loss moves the random state", "loss detached (1)", "loss detac
 
 
 def loss_with(kl_of, reconstruction_of=torch.mean):
-    """A loss with this made of the KL of each image and dimension, and of each image's reconstruction."""
+    """A loss with these reductions of the KL of each image and dimension, and of each image's reconstruction."""
 
     def vae_loss(model, x):
         mu, logvar = model.encode(x)
@@ -113,9 +118,9 @@ wrong("5.4", "the_bug_itself")(loss_with(lambda parts: parts.sum(dim=0).mean()))
 not_asked("5.5", "elbo_estimate moves the random state")  # it samples
 
 
-def estimate_at(code):
-    """An estimate at what this function makes of mu and logvar."""
-    return lambda model, x: -sum(elbo_at(model, x, code(*model.encode(x))))
+def estimate_at(z_of):
+    """An estimate at the latent code that this function returns for mu and logvar."""
+    return lambda model, x: -sum(elbo_at(model, x, z_of(*model.encode(x))))
 
 
 right("5.5")(estimate_at(lambda mu, logvar: Normal(mu, logvar.exp().sqrt()).rsample()))
@@ -142,6 +147,6 @@ def noise_on_the_cpu(mu, logvar):
 
 
 @wrong("5.5")
-def weighed_by_beta(model, x):
+def weighted_by_beta(model, x):
     reconstruction, kl = model.elbo(x)
     return -reconstruction - model.beta * kl
