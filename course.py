@@ -14,67 +14,58 @@ import os
 import signal
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-STAMP = VENV / "aecourse-is-installed"
-BEGUN = VENV / "aecourse-is-being-installed"
+if sys.version_info < (3, 10):
+    sys.exit(f"The course needs Python 3.10 or newer; {sys.executable} is {sys.version.split()[0]}.")
+
+from tools.install import PYTHON, ROOT, VENV, clean, set_up
 
 COMMANDS = {
     "lab": ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/01_autoencoder.ipynb"],
-    "test": ["pytest", "--nbmake", "--numprocesses=2", "--dist=worksteal"],
+    "test": ["pytest", "-c", "pyproject.toml", "--nbmake", "--dist=worksteal"],
     "bench": ["benchmarks.training"],
     "execute": ["tools.notebooks", "execute"],
 }
+GB_PER_WORKER = 3  # what a worker of the tests takes
 
 
-def set_up():
-    """Make .venv complete; at once if it already is.
+def cores():
+    """How many cores this process may use, by its affinity and by the limit of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, *period = limits("cpu.max")
+    return int(max(1, min(count, quota // (period or [1])[0])))
 
-    The stamp is written last, so that an interrupted first run is finished by the next. It holds
-    what was installed and where: changed requirements are installed on top. An environment that
-    was moved, has lost its Python, or was left in the middle of an installation is made anew:
-    half a package looks like a whole one to pip and uv. What they downloaded is in their caches.
-    """
-    wanted = f"{VENV}\n" + (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    stamp = STAMP.read_text(encoding="utf-8") if STAMP.is_file() else ""
-    if stamp == wanted and PYTHON.exists():
-        return
-    print("Setting up .venv. On Linux, PyTorch with its GPU libraries takes nearly 6 GB.", flush=True)
-    moved = stamp and stamp.splitlines()[0] != str(VENV)
-    STAMP.unlink(missing_ok=True)
+
+def memory():
+    """GB of memory of this machine, or of its container; a small laptop's where Python cannot tell, as on Windows."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8e9
+    return min(installed, *limits("memory.max")) / 1e9
+
+
+def limits(name):
+    """The numbers in a file of Linux's control groups; infinity where there is no limit."""
     try:
-        fresh = bool(moved) or BEGUN.exists() or not PYTHON.exists()
-        if fresh or not stamp:
-            venv.create(VENV, with_pip=True, clear=fresh, symlinks=os.name != "nt")
-    except subprocess.CalledProcessError:
-        sys.exit("Python could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv")
-    BEGUN.touch()
-    install = ["install", "-r", str(ROOT / "requirements.txt")]
-    if run("pip", "install", "--quiet", "uv") or run("uv", "pip", *install):  # uv is three times as fast
-        if run("pip", *install):
-            BEGUN.unlink()  # it gave up by itself, as without a network: what was installed before is whole
-            sys.exit("The installation failed; the lines above say why. Run the same command again to go on.")
-    STAMP.write_text(wanted, encoding="utf-8")
-    BEGUN.unlink()
+        return [float(word) for word in Path("/sys/fs/cgroup", name).read_text(encoding="ascii").split()]
+    except (OSError, ValueError):  # no such file, or "max"
+        return [float("inf")]
 
 
 def run(module, *arguments):
     """Run `python -m module` in .venv from the course's folder and return its exit status."""
-    environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    if module == "pytest":  # two workers share the cores; threads beyond that would wait for each other
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    ours = {"VIRTUAL_ENV": str(VENV), "PYTHONPATH": str(ROOT), "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": ""}
+    environment = {**clean(), **ours}  # PYTHONPATH: a notebook elsewhere that JupyterLab opens finds the package, too
+    if module == "pytest":  # workers share the cores; threads beyond that would wait for each other
+        workers = int(max(1, min(cores(), memory() // GB_PER_WORKER, 4)))
+        arguments = [f"--numprocesses={workers}", *arguments]
+        environment.setdefault("OMP_NUM_THREADS", str(cores() // workers))
     return subprocess.call([str(PYTHON), "-m", module, *arguments], cwd=ROOT, env=environment)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         sys.exit(__doc__)
-    if sys.version_info < (3, 10):
-        sys.exit(f"The course needs Python 3.10 or newer; this is {sys.version.split()[0]}.")
+    sys.stdout.reconfigure(errors="replace")  # a console may lack letters of a folder's name
     try:
         set_up()
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: JupyterLab asks, pytest reports

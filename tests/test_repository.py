@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 
+from tools.notebooks import LESSONS, published
+
 ROOT = Path(__file__).resolve().parents[1]
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -40,21 +40,22 @@ def test_dependencies_have_lower_bounds_only():
 def test_the_published_address_is_one():
     address = project()["urls"]["repository"]
     path = address.removeprefix("https://github.com/")
-    for lesson in LESSONS:
-        notebook = nbformat.read(lesson, as_version=4)
+    lessons = {lesson: notebook for lesson in LESSONS if (notebook := published(lesson))}
+    for lesson, notebook in lessons.items():
         badge = f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{lesson.name}"
         assert badge in notebook.cells[0].source
         assert f'"git+{address}", "torchmetrics"' in notebook.cells[1].source
-    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *LESSONS, *(ROOT / "aecourse").rglob("*.py")]
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *lessons, *(ROOT / "aecourse").rglob("*.py")]
     for file in files:
         for found in re.findall(r"github(?:\.com)?/([\w.-]+/aecourse)\b", file.read_text(encoding="utf-8")):
             assert found == path, f"{file.name} says {found}"
 
 
-def test_every_lesson_stands_in_the_readme():
+def test_the_published_lessons_are_those_of_the_readme_and_each_has_its_exercises():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for lesson in LESSONS:
-        assert f"notebooks/{lesson.name}" in readme
+    assert list(dict.fromkeys(re.findall(r"\(notebooks/(.+?\.ipynb)\)", readme))) == [lesson.name for lesson in LESSONS]
+    exercises = {path.stem.removeprefix("lesson") for path in (ROOT / "aecourse" / "exercises").glob("lesson*.py")}
+    assert exercises == {lesson.name.split("_")[0] for lesson in LESSONS}
     for file in re.findall(r"\]\((?!http)([\w./-]+)\)", readme) + re.findall(r'src="(?!http)([\w./-]+)"', readme):
         assert (ROOT / file).exists(), f"the README points to {file}"
 

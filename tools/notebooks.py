@@ -14,7 +14,8 @@ from pathlib import Path
 
 import nbformat
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = [ROOT / name for name in re.findall(r'"(notebooks/.+\.ipynb)"', (ROOT / "pyproject.toml").read_text("utf-8"))]
 EXERCISE = re.compile(r'^@exercise\("(\d+[a-z]?\.\d+)"\)', re.MULTILINE)
 BANNED_TAGS = {"raises-exception", "skip-execution"}
 PATHS = re.compile(r"(?<![\w.])(?:/(?:home|root|tmp|Users|work|var|opt|mnt|content|private)/|[A-Z]:\\)[\w.-]+")
@@ -30,6 +31,24 @@ def code_cells(notebook):
 def fingerprint(notebook):
     """A digest of all code. Kept with the outputs, it tells whether they are older than the code."""
     return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()[:16]
+
+
+def outputs_fingerprint(notebook):
+    """A digest of all outputs, and of the order in which cells were run."""
+    outputs = [[cell.execution_count, cell.outputs] for cell in code_cells(notebook)]
+    return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def published(path):
+    """A lesson's notebook if it is as `execute` left it; None if somebody has worked in it since, or it is not there.
+
+    With AECOURSE_AUTHOR=1, as in .ci/run, it counts as published whatever it holds: an author wants to hear of it.
+    """
+    if not path.is_file():
+        return None
+    notebook = nbformat.read(path, as_version=4)
+    kept = {"outputs_of": fingerprint(notebook), "outputs": outputs_fingerprint(notebook)}
+    return notebook if os.environ.get("AECOURSE_AUTHOR") or notebook.metadata.get("aecourse") == kept else None
 
 
 def execute(path):
@@ -51,7 +70,7 @@ def execute(path):
             picture = next(match[1] for page in pages if (match := PNG.search(page)))
             (path.parent / "pictures").mkdir(exist_ok=True)
             (path.parent / "pictures" / f"{path.stem}.png").write_bytes(base64.b64decode(picture))
-    notebook.metadata["aecourse"] = {"outputs_of": fingerprint(notebook)}
+    notebook.metadata["aecourse"] = {"outputs_of": fingerprint(notebook), "outputs": outputs_fingerprint(notebook)}
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, path)
 
@@ -139,6 +158,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] != ["execute"]:
         sys.exit(__doc__)
     os.environ.pop("AECOURSE_EXERCISES", None)
-    for name in sys.argv[2:] or sorted(NOTEBOOKS.glob("*.ipynb")):
+    for name in sys.argv[2:] or LESSONS:
         print(f"running {Path(name).name}", flush=True)
         execute(Path(name).resolve())
