@@ -44,8 +44,10 @@ def test_the_solution_is_accepted_and_documented(number):
 
 @pytest.mark.parametrize("number, answer", RIGHT, ids=ids(RIGHT))
 def test_a_right_answer_is_accepted(number, answer):
+    random = torch.get_rng_state()
     kept, card = judge(number, answer)
     assert kept is answer and card.startswith("●"), card
+    assert torch.equal(torch.get_rng_state(), random), "the check moves the random state of the lesson"
 
 
 @pytest.mark.parametrize("number, answer, mistake", WRONG, ids=ids(WRONG))
