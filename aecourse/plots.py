@@ -102,7 +102,7 @@ def _few_colours(picture):
     if coloured.any():
         colours = Image.fromarray(pixels[coloured][None]).quantize(192, method=Image.Quantize.MAXCOVERAGE)
         indices[coloured] = 64 + np.asarray(colours)[0]
-        palette += colours.getpalette()
+        palette += colours.getpalette()[: 3 * 192]
     picture, file = Image.fromarray(indices), io.BytesIO()
     picture.putpalette(palette)
     picture.save(file, format="png", optimize=True)
@@ -117,7 +117,7 @@ def _canvas(images):
 
 def _frames(ax, xs, ys):
     """Thin lines between images: where one ends on its neighbour's ground shows, and so does what has moved."""
-    style = {"color": "0.5", "linewidth": 0.9}
+    style = {"color": "0.35", "linewidth": 0.9}  # unlike black, white, and what an untrained model decodes
     ax.vlines(xs, ys[0], ys[-1], **style)
     ax.hlines(ys, xs[0], xs[-1], **style)
 
@@ -316,7 +316,7 @@ def diagram(boxes, arrows):
         if kind == "gradient" or past or start == end or (ya == yb and xb < xa):  # around, clear of all that is there
             side, go = -1 if kind == "gradient" else 1, 1 if xa <= xb else -1
             ya, yb = ya + side * halves[start][1], yb + side * halves[end][1]
-            xa, xb = xa + 0.12 * go, xb - 0.12 * go
+            xa, xb = xa + 0.12 * go, xb - 0.06 * go  # in and out apart
             middle, reach = (xa + xb) / 2, max(abs(xa - xb), w) / 2
             near = [box for box in taken if box[0] < middle + reach and middle - reach < box[2]]
             y = side * np.ceil(10 * max(side * edge for box in near for edge in box[1::2]) + 1.5) / 10
