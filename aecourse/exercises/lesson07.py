@@ -387,7 +387,7 @@ with_part("needs_init", {
                              lambda self: self.training),
     "InitialisesInEvaluation": ("the codebook is initialised in evaluation mode, too; it should be in training only.",
                                 lambda self: not self.initialized),
-    "NeverInitialises": ("the codebook is never initialised; the first training batch should do it.", lambda self: False),
+    "NeverInitialises": ("the codebook is never initialised; the first training batch should.", lambda self: False),
 })  # fmt: skip
 with_part("initialise", {
     "TheFirstImage": ("the codebook is initialised with one image; give init_codebook all vectors of the batch.",

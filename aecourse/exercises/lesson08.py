@@ -381,7 +381,7 @@ next_ = Exercise(
     models.next_code,
     hints=(
         "A temperature below 1 makes the likely codes likelier: it divides the logits, before the softmax.",
-        "logits.topk(top_k).values[:, -1:] is the threshold of each row: the smallest logit that stays. Put -inf below it.",
+        "logits.topk(top_k).values[:, -1:] is each row's threshold: the smallest logit that stays. Put -inf below it.",
         "torch.multinomial samples from rows of probabilities and returns (batch, 1).",
     ),
 )
