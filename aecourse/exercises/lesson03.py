@@ -435,32 +435,26 @@ def the_bug_itself(model, images, batch_size=100):
     return total / images.numel()
 
 
-@measure.mistake(
-    "the first batch is measured correctly; for the others the error still depends on which images share a batch."
-)
+@measure.mistake("the first batch is right; for the others it still matters which images share a batch.")
 def set_back_within_the_loop(model, images, batch_size=100):
     batches = images.split(batch_size)
     first = metrics.reconstruction_error(model, batches[0]) * batches[0].numel()
     return (first + sum(the_bug_itself(model, b) * b.numel() for b in batches[1:])) / images.numel()
 
 
-@measure.mistake(
-    "the error is right, but a model, or a part of it, that was in training mode is in evaluation mode afterwards."
-)
+@measure.mistake("the error is right, but a model or part that was in training mode ends in evaluation mode.")
 def never_set_back(model, images, batch_size=100):
     return the_bug_itself(model.eval(), images, batch_size)
 
 
-@measure.mistake("the error is right, but a model that was in evaluation mode is in training mode afterwards.")
+@measure.mistake("the error is right, but a model that was in evaluation mode ends in training mode.")
 def always_trains_on(model, images, batch_size=100):
     error = the_bug_itself(model.eval(), images, batch_size)
     model.train()
     return error
 
 
-@measure.mistake(
-    "the error is right, but a part frozen in evaluation mode, such as batch norm, is in training mode afterwards."
-)
+@measure.mistake("the error is right, but a part in evaluation mode, such as frozen batch norm, ends in training mode.")
 def one_mode_for_all_parts(model, images, batch_size=100):
     training = model.training
     error = the_bug_itself(model.eval(), images, batch_size)
