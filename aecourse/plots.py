@@ -6,6 +6,7 @@ Grey images always show black for 0 and white for 1; nothing is rescaled figure 
 import base64
 import html
 import io
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,25 +44,6 @@ def use_style():
     )
 
 
-class _Picture:
-    """An image with its description in the page, and as the text where there are no images.
-
-    HTML, because JupyterLab, also where a notebook is not trusted, drops the description that an
-    image/png output has in its metadata and keeps the alt of an <img>.
-    """
-
-    def __init__(self, image, kind, width, alt):
-        self.alt = alt
-        source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-        self.html = f'<img alt="{html.escape(alt)}" width="{width}" src="{source}">'
-
-    def __repr__(self):
-        return self.alt
-
-    def _repr_html_(self):
-        return self.html
-
-
 def show(drawn, alt):
     """Display a figure with a description for those who cannot see it, once, and close it.
 
@@ -69,18 +51,21 @@ def show(drawn, alt):
     Raises ValueError for anything else. Outside Jupyter it prints the description.
     """
     if isinstance(drawn, bytes):
-        picture = _Picture(drawn, "gif", Image.open(io.BytesIO(drawn)).width, alt)
+        image, kind, width = drawn, "gif", Image.open(io.BytesIO(drawn)).width
     elif isinstance(figure := getattr(drawn, "figure", None), plt.Figure):
-        image, width = _png(figure)
-        picture = _Picture(image, "png", width, alt)
+        (image, width), kind = _png(figure), "png"
         plt.close(figure)
     else:
         raise ValueError(f"show takes a figure, or axes of one; got a {type(drawn).__name__}.")
-    try:
-        from IPython.display import display
-    except ImportError:
-        display = print
-    display(picture)
+    # HTML, because JupyterLab drops the description that an image/png output has in its metadata and keeps the
+    # alt of an <img>, also where a notebook is not trusted.
+    source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    page = f'<img alt="{html.escape(alt)}" width="{width}" src="{source}">'
+    ipython = sys.modules.get("IPython")
+    if ipython and ipython.get_ipython():
+        ipython.display.display({"text/html": page, "text/plain": alt}, raw=True)
+    else:
+        print(alt)
 
 
 def _png(figure):
@@ -261,8 +246,10 @@ def diagram(boxes, arrows):
     arrows: tuples (from, to), (from, to, label) or (from, to, label, kind); the label is the shape, or what flows.
         kind: "forward"; "stopped", dashed, where no gradient comes back; "gradient", the way back, below the
         boxes. A forward arrow to the left, or past another box of its row, goes around above them.
-    Raises ValueError for an arrow of an unknown box or kind.
+    Raises ValueError for no boxes, and for an arrow of an unknown box or kind.
     """
+    if not boxes:
+        raise ValueError("a diagram needs a box.")
 
     def parsed(start, end, label="", kind="forward"):
         for name in (start, end):

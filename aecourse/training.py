@@ -54,7 +54,8 @@ def fit(
     lr: the peak of the schedule.
     patience: stop after this many epochs without a better validation loss, and restore the weights
         of the best one.
-    seed: fixes the order of the images and the model's sampling. The random state outside is left as it was.
+    seed: fixes the order of the images and, on the CPU and on NVIDIA GPUs, the model's sampling. The random state
+        outside is left as it was.
     device: "cpu", "cuda", "mps"; by default default_device(). The model stays there.
     before_step: before_step(model, step, total_steps) is called before every training step, with step from 1
         to total_steps. It is the place for schedules: `model.beta = min(1, step / 1000)`.
@@ -276,14 +277,11 @@ def _seeded(device, seed):
 
 
 def _generators(device):
-    """The random number generators that training on a device uses: the CPU's, and that of a GPU."""
-    if device.type == "cpu":
+    """The random number generators that training on a device uses: the CPU's, and that of an NVIDIA GPU."""
+    if device.type != "cuda":
         return [torch.default_generator]
-    if device.type == "mps":
-        return [torch.default_generator, torch.mps._get_default_mps_generator()]
-    backend = getattr(torch, device.type)  # torch.cuda or torch.xpu
-    index = backend.current_device() if device.index is None else device.index
-    return [torch.default_generator, backend.default_generators[index]]
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return [torch.default_generator, torch.cuda.default_generators[index]]
 
 
 @contextmanager

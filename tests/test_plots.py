@@ -4,12 +4,12 @@ import base64
 import io
 import re
 import sys
+from unittest.mock import MagicMock
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from IPython.core.formatters import DisplayFormatter
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
@@ -29,7 +29,7 @@ def test_style_is_opaque():
 
 
 def pixels(picture):
-    """What a _Picture shows, as an array (height, width, 3), and its width on the page."""
+    """What is in the page, as an array (height, width, 3), and its width on the page."""
     kind, width, data = re.search(r'width="(\d+)" src="data:image/(\w+);base64,([^"]+)"', picture).group(2, 1, 3)
     assert kind == "png"
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")), int(width)
@@ -37,9 +37,10 @@ def pixels(picture):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What was displayed: a list of bundles, MIME type → data."""
-    bundles, formatter = [], DisplayFormatter()
-    monkeypatch.setattr("IPython.display.display", lambda picture: bundles.append(formatter.format(picture)[0]))
+    """What was displayed, as in Jupyter: a list of bundles, MIME type → data."""
+    bundles = []
+    monkeypatch.setattr("IPython.get_ipython", MagicMock())
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
     return bundles
 
 
@@ -275,7 +276,7 @@ def test_show_refuses_what_is_no_figure(wrong):
 @pytest.mark.parametrize("ipython", [True, False])
 def test_show_in_a_script_says_what_the_figure_shows(ipython, monkeypatch, capsys):
     if not ipython:
-        monkeypatch.setitem(sys.modules, "IPython.display", None)
+        monkeypatch.delitem(sys.modules, "IPython", raising=False)
     plots.show(plt.figure(figsize=(2, 2)), "An empty figure.")
     assert capsys.readouterr().out == "An empty figure.\n"
 
