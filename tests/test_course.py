@@ -83,7 +83,8 @@ def course(tmp_path, monkeypatch, server, empty):
         module.cleared.append(clear)
         if clear:
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(empty, folder, symlinks=True, dirs_exist_ok=True)
+        if not folder.exists():
+            shutil.copytree(empty, folder, symlinks=True)
 
     monkeypatch.setattr(module.venv, "create", create)
     monkeypatch.setattr(module, "needs_gpu_libraries", lambda: True)
@@ -96,12 +97,6 @@ def installed(course, name="torch"):
     """The version of a package in the course's .venv."""
     ask = f"import importlib.metadata as m; print(m.version({name!r}))"
     return subprocess.run([course.PYTHON, "-I", "-c", ask], capture_output=True, text=True).stdout.strip()
-
-
-def offer_as_pypi(server, monkeypatch):
-    """The packages, without an index that pip was told to use instead of PyPI: the CPU index is in question then."""
-    monkeypatch.delenv("PIP_INDEX_URL")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{server}/simple")
 
 
 def test_first_run_installs_and_the_second_does_nothing(course, monkeypatch, capfd):
@@ -155,7 +150,8 @@ def test_index_and_constraint_are_honoured(course, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the build with GPU libraries is Linux's")
 def test_linux_without_a_gpu_gets_the_cpu_build_where_its_index_answers(course, monkeypatch, server, capfd):
-    offer_as_pypi(server, monkeypatch)
+    wants_cpu_build = course.wants_cpu_build
+    monkeypatch.setattr(course, "wants_cpu_build", lambda sources: wants_cpu_build({}))  # pip has no index of its own
     monkeypatch.setattr(course, "needs_gpu_libraries", lambda: False)
     course.set_up()
     assert installed(course) == "2.9+cpu" and installed(course, "jupyterlab") == "1.0"

@@ -60,6 +60,11 @@ def test_the_published_lessons_are_those_of_the_readme_and_each_has_its_exercise
         assert (ROOT / file).exists(), f"the README points to {file}"
 
 
+def test_a_placeholder_in_the_address_is_explained():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert ("/OWNER/" in project()["urls"]["repository"]) == ("says `OWNER`" in readme)
+
+
 def test_ci_runs_the_readmes_command():
     readme, ci, workflow = (
         (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run", ".github/workflows/test.yml")
