@@ -4,6 +4,7 @@ That they run as they are handed out is pytest --nbmake's part.
 """
 
 import inspect
+import json
 import os
 import re
 import shutil
@@ -169,6 +170,31 @@ def test_setup_that_cannot_install_says_so(tmp_path, offline):
     done = python(PACKAGES.sub('"./no-such.whl"', SETUP), tmp_path, offline)
     assert done.returncode != 0 and "aecourse was not found and could not be installed" in done.stderr
     assert "placeholder" in done.stderr
+
+
+@pytest.mark.parametrize("metadata", [{"kernelspec": {"name": "conda-env-x-py", "display_name": "x"}}, {}])
+def test_pytest_runs_a_notebook_on_its_own_python_whatever_kernel_was_saved(metadata, tmp_path, offline):
+    """An editor's name for the kernel, or none; and another kernel that calls itself python3."""
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "x", "language": "python"}
+    (other / "kernel.json").write_text(json.dumps(spec))
+    source = f"import sys; assert sys.prefix == {sys.prefix!r}"
+    nbformat.write(new_notebook(cells=[new_code_cell(source)], metadata=metadata), tmp_path / "answer.ipynb")
+    environment = offline | {"JUPYTER_PATH": str(tmp_path / "jupyter"), "JUPYTER_PREFER_ENV_PATH": "0"}
+    command = [sys.executable, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "-p", "conftest"]
+    done = subprocess.run(
+        [*command, tmp_path / "answer.ipynb"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_console_that_lacks_letters_prints_the_cards(encoding, offline):
+    code = "import aecourse.exercises as e\n@e.exercise('1.1')\ndef squared_error(x_hat, x): ...\nprint('✗ × →')"
+    run = {"cwd": ROOT, "env": offline | {"PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}, "capture_output": True}
+    done = subprocess.run([sys.executable, "-c", code], **run)
+    assert done.returncode == 0 and b"1.1" in done.stdout, done.stderr
 
 
 # The checker itself, on small notebooks with one thing wrong in each
