@@ -174,7 +174,7 @@ def without(kind, which=slice(None)):
 dense.add_mistakes(
     lambda change: changed(*change),
     ReluOnTheCode=(
-        "the latent code passes a ReLU, so that no dimension is ever negative. Leave the encoder's last layer free.",
+        "the latent code passes a ReLU, so no dimension is ever negative. Nothing follows the encoder's last layer.",
         ("encoder", lambda layers: [*layers, nn.ReLU()]),
     ),
     NoSigmoid=(

@@ -276,7 +276,7 @@ def _(answer):
         ("for images of three channels", (2, 3, 9, 5), (0.2, 0.1)),
         ("for rows of numbers", (5, 7), (0.1, 0.2, 0.3, 0.4, 0.5)),
         ("for a single image", (1, 1, 28, 28), (0.3,)),
-        ("for reconstructions that are little but noise", (4, 1, 3, 5), (2.0, 3.0, 2.0, 5.0)),
+        ("for reconstructions that are mostly noise", (4, 1, 3, 5), (2.0, 3.0, 2.0, 5.0)),
         ("for images that differ very little", (2, 1, 28, 28), (1e-3, 2e-3)),
         ("for two equal batches", (3, 1, 6, 4), (0.0, 0.0, 0.0)),
     ):
@@ -553,7 +553,7 @@ prediction(
     "2.6",
     answer="linear",
     replies={
-        "autoencoder": "it is nonlinear, as no linear map is; but run on and compare the PSNR.",
+        "autoencoder": "it is nonlinear and could do more; but run on and compare the PSNR.",
         "same": "the two differ by more than a decibel. Run on and see which way.",
     },
     hints=(

@@ -250,13 +250,13 @@ def _(answer):
         model.train(training), right.train(training)
         for n in (3, 1):
             images = computed(x[:n])
-            code, wanted = call(model, images), right(images)
+            z, wanted = call(model, images), right(images)
             mode = "training" if training else "evaluation"
             what = f"in {mode} mode, with the same weights, the latent codes of a batch of {n}"
-            require_tensor(code, (n, 50), what, device=x.device)
-            require_same(code, wanted, what, atol=1e-4 * wanted.abs().max().item())
-            require_same_gradients(code, wanted, {"the images": images}, what)
-            gradients = torch.autograd.grad(code.square().sum(), list(model.parameters()), allow_unused=True)
+            require_tensor(z, (n, 50), what, device=x.device)
+            require_same(z, wanted, what, atol=1e-4 * wanted.abs().max().item())
+            require_same_gradients(z, wanted, {"the images": images}, what)
+            gradients = torch.autograd.grad(z.square().sum(), list(model.parameters()), allow_unused=True)
             require(all(g is not None and g.any() for g in gradients), f"{what}: some parameters get no gradient.")
     require_tensor(answer().to(x.device).eval()(x), (3, 32), "without latent_dim, the latent codes of 3 images")
 

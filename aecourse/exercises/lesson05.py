@@ -287,7 +287,7 @@ vae = Exercise(
     models.VariationalAutoencoder,
     hints=(
         "Four steps: encode, sample, decode, compare. The first gives mu and logvar.",
-        "decode_logits makes what bernoulli_nll takes from the sampled latent code.",
+        "decode_logits turns the sampled latent code into what bernoulli_nll takes.",
         "gaussian_kl(mu, logvar) is the second term. Both functions give one number per image: return them.",
     ),
 )

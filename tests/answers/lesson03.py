@@ -103,12 +103,12 @@ class ListsOfModules(nn.Module):
         super().__init__()
         layers = steps()
         self.convolutions, self.norms = nn.ModuleList(layers[0::3]), nn.ModuleList(layers[1::3])
-        self.code = nn.Linear(2048, latent_dim)
+        self.to_z = nn.Linear(2048, latent_dim)
 
     def forward(self, x):
         for convolution, norm in zip(self.convolutions, self.norms):
             x = norm(convolution(x)).relu()
-        return self.code(x.view(-1, 2048))
+        return self.to_z(x.view(-1, 2048))
 
 
 @right("3.4")
