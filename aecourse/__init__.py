@@ -1,13 +1,13 @@
 """What the lessons of the autoencoder course share.
 
-data       images in, as tensors: load("mnist")
-corruption what is done to them before a denoiser sees them
+data       load("mnist"): images as tensors, and the one convention for them
+corruption of images, for denoising
 losses     what models minimise
 models     the networks, one file a family
 training   fit() and its companions
-latent     ways through a latent space
-metrics    how good is it, in one set of units
-plots      every picture the lessons draw
+latent     paths through a latent space
+metrics    how good it is, in one set of units
+plots      every figure that lessons share, and diagrams of models
 exercises  the @exercise decorator, hints, solutions and progress
 """
 
@@ -17,9 +17,8 @@ from importlib.util import find_spec
 _missing = [name for name in ("torch", "matplotlib", "seaborn", "sklearn", "tqdm", "filelock") if not find_spec(name)]
 if _missing:
     raise ModuleNotFoundError(
-        f"This runs on {sys.executable}, which has no {', no '.join(_missing)}. Start the notebook with "
-        "`python3 course.py lab`, or choose the kernel of the course's .venv (Python: .venv), or install what is "
-        "missing into this Python: pip install -r requirements.txt",
+        f"This runs on {sys.executable}, which has no {', no '.join(_missing)}. Start with `python3 course.py lab`, or "
+        "choose the kernel of the course's .venv, or install what is missing here: pip install -r requirements.txt",
         name=_missing[0],
     )
 

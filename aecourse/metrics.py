@@ -40,12 +40,12 @@ def mse(x_hat, x):
     x_hat, x: (n, ...) of the same shape.
     Raises ValueError if the shapes differ, which broadcasting would hide, and for no images at all.
     """
-    x_hat, x = _pair(x_hat, x)
+    x_hat, x = _same_shape(x_hat, x)
     return (x_hat - x).square().mean().item()
 
 
-def _pair(x_hat, x):
-    """Reconstructions and images as floats of the same shape."""
+def _same_shape(x_hat, x):
+    """Reconstructions and images as floats, of one shape."""
     x_hat, x = to_float(x_hat, "x_hat"), to_float(x, "x")
     if x_hat.shape != x.shape or not x.numel():
         raise ValueError(f"x_hat and x should be images of one shape; got {tuple(x_hat.shape)} and {tuple(x.shape)}.")
@@ -86,7 +86,7 @@ def ssim(x_hat, x):
     Source: Wang et al., "Image quality assessment", 2004 (Gaussian window of 11 pixels, sigma 1.5).
     """
     measure = _from_torchmetrics("torchmetrics.functional.image", "structural_similarity_index_measure")
-    return measure(*_pair(x_hat, x), data_range=1.0).item()
+    return measure(*_same_shape(x_hat, x), data_range=1.0).item()
 
 
 def knn_accuracy(z, labels, test_z, test_labels, k=5):
@@ -241,7 +241,7 @@ def information_gap(information, entropies):
 
 
 def _require_varied(varied):
-    """Refuse factors of which one is constant: nothing can be known of it. varied: (factors,) of booleans."""
+    """Refuse factors, (factors,) of booleans, of which one is constant: nothing can be known of it."""
     if not varied.all():
         raise ValueError(f"factor {(~varied).nonzero()[0].item()} has the same value everywhere: leave it out.")
 
@@ -264,9 +264,8 @@ def separated_attribute_predictability(z, factors, categorical=(), bins=20):
     """SAP: how much better the best single latent dimension predicts a factor than the second best.
 
     z: (n, latent_dim), 2 dimensions or more. factors: (n, factors) int64, none of them constant. categorical: the
-    factors whose values have no order.
-    An ordered factor is predicted by a line, and the score is R²; of a categorical one each of 20 bins
-    predicts its most frequent value, and the score is the fraction of right answers.
+    factors whose values have no order. An ordered factor is predicted by a line, and the score is R²; of a categorical
+    one each of 20 bins predicts its most frequent value, and the score is the fraction of right answers.
     Returns (factors,), from 0 to 1, for c equally frequent categories to 1 - 1/c.
     Source: Kumar, Sattigeri and Balakrishnan, "Variational inference of disentangled latent concepts from
     unlabeled observations", 2018 (there with fitted thresholds instead of bins).

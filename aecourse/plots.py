@@ -12,7 +12,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
-from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
@@ -30,18 +29,11 @@ IMAGE_WIDTH = 120  # of an image in a row, in pixels of the file, about
 def use_style():
     """The one style of the course: opaque, readable on a laptop, safe for colour-blind eyes."""
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
-    plt.rcParams.update(
-        {
-            "figure.facecolor": "white",
-            "savefig.facecolor": "white",
-            "figure.dpi": PAGE_DPI,
-            "savefig.dpi": DPI,
-            "figure.constrained_layout.use": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-        }
-    )
+    plt.rc("figure", facecolor="white", dpi=PAGE_DPI)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", facecolor="white", dpi=DPI)
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("legend", frameon=False)
 
 
 def show(drawn, alt):
@@ -120,15 +112,11 @@ def image_rows(rows, ax=None):
     rows = {str(name): to_float(images, f"row {name!r}" if name else "images") for name, images in rows.items()}
     first = next(iter(rows))
     for name, images in rows.items():
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        grey_or_colour = images.ndim == 4 and images.shape[1] in (1, 3) and len(images)
+        if not grey_or_colour or images[:, :1].shape != rows[first][:, :1].shape:
             raise ValueError(
-                f"row {name!r} should be images (n, channels, height, width) in grey or colour, n > 0; "
-                f"got {tuple(images.shape)}."
-            )
-        if images[:, :1].shape != rows[first][:, :1].shape:
-            raise ValueError(
-                f"every row should have as many images as the others, of the same size; row {first!r} is "
-                f"{tuple(rows[first].shape)}, row {name!r} {tuple(images.shape)}."
+                f"row {first!r}, {tuple(rows[first].shape)}, and row {name!r}, {tuple(images.shape)}, should be images "
+                f"(n, channels, height, width) in grey or colour, with the same n > 0 and size."
             )
     n, _, height, width = rows[first].shape
     if ax is None:  # a pixel of an image becomes a whole number of pixels of the file, unless images are large
@@ -200,14 +188,10 @@ def latent_scatter(z, labels, classes, title="", ax=None):
     digits = [marker.get_path().transformed(marker.get_transform()) for marker in markers]
     points.set_paths([digits[label] for label in labels])  # scatter itself takes one marker for all
     if list(classes) != [str(label) for label in range(len(classes))]:
-        style = {"linestyle": "", "markersize": 10, "markeredgewidth": 0}
-        named = zip(markers, colours, classes)
-        ax.legend(
-            handles=[
-                Line2D([], [], marker=marker, color=colour, label=f"{label} {name}", **style)
-                for label, (marker, colour, name) in enumerate(named)
-            ]
-        )
+        for label, name in enumerate(classes):
+            style = {"marker": markers[label], "markersize": 10, "markeredgewidth": 0, "linestyle": ""}
+            ax.plot([], [], color=colours[label], label=f"{label} {name}", **style)
+        ax.legend()
     ax.set(xlabel="latent dimension 1", ylabel="latent dimension 2", title=title)
     return ax
 
@@ -251,15 +235,11 @@ def diagram(boxes, arrows):
     if not boxes:
         raise ValueError("a diagram needs a box.")
 
-    def parsed(start, end, label="", kind="forward"):
-        for name in (start, end):
-            if name not in boxes:
-                raise ValueError(f"an arrow leads from or to {name!r}; the boxes are {', '.join(map(repr, boxes))}.")
-        if kind not in ARROWS:
-            raise ValueError(f"an arrow is one of {', '.join(map(repr, ARROWS))}; got {kind!r}.")
-        return start, end, label, kind
-
-    arrows = [parsed(*arrow) for arrow in arrows]
+    arrows = [(*arrow, *("", "forward")[len(arrow) - 2 :]) for arrow in arrows]
+    for start, end, _, kind in arrows:
+        if not {start, end} <= boxes.keys() or kind not in ARROWS:
+            known = f"the boxes are {', '.join(map(repr, boxes))}, the kinds {', '.join(map(repr, ARROWS))}"
+            raise ValueError(f"an arrow leads from {start!r} to {end!r} and is {kind!r}; {known}.")
     figure = plt.figure(layout="none")
     ax = figure.add_axes((0, 0, 1, 1))  # in inches
     ax.axis("off")
@@ -307,11 +287,7 @@ def diagram(boxes, arrows):
             middle, reach = (xa + xb) / 2, max(abs(xa - xb), w) / 2
             near = [box for box in taken if box[0] < middle + reach and middle - reach < box[2]]
             y = side * np.ceil(10 * max(side * edge for box in near for edge in box[1::2]) + 1.5) / 10
-            turn = np.sign(xb - xa) * min(0.1, abs(xb - xa) / 2)
-            corners = [(xa, ya), (xa, y - side * 0.1), (xa, y), (xa + turn, y)]
-            corners += [(xb - turn, y), (xb, y), (xb, y - side * 0.1), (xb, yb)]
-            line, curve = Path.LINETO, Path.CURVE3
-            route = {"path": Path(corners, [Path.MOVETO, line, curve, curve, line, curve, curve, line])}
+            route = {"path": Path([(xa, ya), (xa, y), (xb, y), (xb, yb)])}
             low, high = sorted((y, y + side * (h + 0.06)))
             taken.append((middle - reach, low, middle + reach, high))
             write(middle, y + side * 0.04, label, va="bottom" if side > 0 else "top")

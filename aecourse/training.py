@@ -47,15 +47,12 @@ def fit(
 
     model: a module whose loss(x) returns a dictionary of scalars, "loss" among them.
     images, val: (n, channels, height, width), uint8 or floats in [0, 1]; or integer codes (n, positions) or
-        (n, height, width). All images are moved to the device at once. Each epoch samples full batches in a
-        new order; a last, smaller batch is left out.
-        A tuple (images, labels) goes to a model whose loss takes both, loss(x, y); labels are never scaled,
-        and integer labels arrive as int64.
+        (n, height, width). All images are moved to the device at once. Each epoch samples full batches in a new order;
+        a last, smaller batch is left out. A tuple (images, labels) goes to a model whose loss takes both, loss(x, y);
+        labels are never scaled, and integer labels arrive as int64.
     lr: the peak of the schedule.
-    patience: stop after this many epochs without a better validation loss, and restore the weights
-        of the best one.
-    seed: fixes the order of the images and, on the CPU and on NVIDIA GPUs, the model's sampling. The random state
-        outside is left as it was.
+    patience: stop after this many epochs without a better validation loss, and restore the weights of the best one.
+    seed: fixes the order of the images and, except on Apple's GPU, the model's sampling; not the random state outside.
     device: "cpu", "cuda", "mps"; by default default_device(). The model stays there.
     before_step: before_step(model, step, total_steps) is called before every training step, with step from 1
         to total_steps. It is the place for schedules: `model.beta = min(1, step / 1000)`.
@@ -63,13 +60,12 @@ def fit(
         from it, and on a CPU ends with exactly the weights of an uninterrupted run.
     progress: whether to show a progress bar.
 
-    Returns the history, a dictionary of lists with one entry per epoch: "epoch", "seconds" since the
-    start, every term of the loss (batch means of the training epoch) and of the validation loss
-    (as "val_loss" and so on). One list is longer: "step_loss" has the training loss of every step.
+    Returns the history, a dictionary of lists with one entry per epoch: "epoch", "seconds" since the start, every term
+    of the loss (batch means of the training epoch) and of the validation loss (as "val_loss" and so on). One list is
+    longer: "step_loss" has the training loss of every step.
     A table of the epochs: pandas.DataFrame({name: history[name] for name in history if name != "step_loss"}).
-    Ctrl-C, or interrupting the kernel, ends training early and returns normally; if that happens in the first
-    epoch, the history has one entry for what was done of it ("epoch" is then a fraction). The model is left
-    in evaluation mode.
+    Ctrl-C, or interrupting the kernel, ends training early and returns normally; in the first epoch the history then
+    has one entry for what was done of it ("epoch" is a fraction). The model is left in evaluation mode.
     Raises ValueError for images that are not, for a loss that is no dictionary of scalars, for settings that
     make no sense, for a device that does not work, and for a checkpoint of another run;
     FloatingPointError, before the weights are changed, when a loss is not finite.
@@ -88,10 +84,9 @@ def fit(
     epochs, seed = _whole_number("epochs", epochs, 0), _whole_number("seed", seed, 0)
     patience = None if patience is None else _whole_number("patience", patience, 1)
     batch_size = min(_whole_number("batch_size", batch_size, 1), len(images[0]))
-    is_number = hasattr(lr, "__float__") and not isinstance(lr, bool) and not getattr(lr, "ndim", 0)
-    rate = float(lr) if is_number else math.nan
-    if not 0 < rate < math.inf:
+    if isinstance(lr, bool) or not hasattr(lr, "__float__") or getattr(lr, "ndim", 0) or not 0 < lr < math.inf:
         raise ValueError(f"lr must be a positive number; got {lr!r}.")
+    rate = float(lr)
     device = default_device() if device is None else _require_device(device, "device")
     if checkpoint is not None:
         checkpoint = Path(checkpoint).expanduser()
@@ -101,18 +96,15 @@ def fit(
     steps = len(tensors[0]) // batch_size
     total_steps = epochs * steps
     if 0 < total_steps < FEW_STEPS:
+        few = "1 step" if total_steps == 1 else f"{total_steps} steps"
         print(
-            f"This training has only {total_steps} {'step' if total_steps == 1 else 'steps'}, too few to learn much. "
-            f"Raise epochs (now {epochs}), lower batch_size (now {batch_size}), or give more images."
+            f"This training has only {few}, too few to learn much. Raise epochs, lower batch_size, or give more images."
         )
     # Runs here are short: squared gradients are averaged over about 100 steps (0.99), not the usual 1,000.
     optimizer = AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), fused=device.type in ("cpu", "cuda"))
     schedule = OneCycleLR(optimizer, max_lr=rate, total_steps=max(total_steps, 1), cycle_momentum=False)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    run = {
-        "epochs": epochs, "lr": rate, "batch_size": batch_size, "patience": patience, "seed": seed,
-        "images": len(tensors[0]),
-    }  # fmt: skip
+    run = dict(epochs=epochs, lr=rate, batch_size=batch_size, patience=patience, seed=seed, images=len(tensors[0]))
     rows, step_loss, best = [], [], None  # a row is what the history says of one epoch
 
     with _seeded(device, seed):
@@ -157,15 +149,14 @@ def fit(
                 if checkpoint is not None:
                     _save(checkpoint, run, state, device, (rows, step_loss, best))
         except KeyboardInterrupt:
-            done = len(rows)
             kept = "keeps what it has learned so far" if best is None else "has its best weights so far"
-            holds = f"{done} whole epochs" if done else "what was done of the first epoch"
+            holds = f"{len(rows)} whole epochs" if rows else "what was done of the first epoch"
             saved = " The same call continues from the checkpoint." if checkpoint and checkpoint.exists() else ""
-            bar.write(
-                f"Interrupted in epoch {min(done + 1, epochs)} of {epochs}. The model {kept}; "
-                f"the history holds {holds}.{saved} Cells that are queued go on; interrupt again to stop them.",
-                file=sys.stdout,
+            words = (
+                f"Interrupted in epoch {min(len(rows) + 1, epochs)} of {epochs}. The model {kept}; the history holds "
             )
+            words += f"{holds}.{saved} Cells that are queued go on; interrupt again to stop them."
+            bar.write(words, file=sys.stdout)
             if not rows:
                 rows = [_interrupted_row(model, tensors, val, step_terms, steps, time.perf_counter() - started)]
         finally:
@@ -216,10 +207,7 @@ def in_batches(function, inputs, batch_size=1000, device=None):
             parts = result if isinstance(result, (tuple, list)) else (result,)
             if not all(torch.is_tensor(part) and part.shape[:1] == batch[0].shape[:1] for part in parts):
                 given = ", ".join(_type_name(part) for part in parts)
-                raise ValueError(
-                    f"function should return a tensor with one row per input, or a tuple of those; "
-                    f"for {len(batch[0])} inputs it returned {given}."
-                )
+                raise ValueError(f"function should return one row per input; for {len(batch[0])} it returned {given}.")
             results.append([part.cpu() for part in parts])
     columns = tuple(torch.cat(column) for column in zip(*results))
     return columns if isinstance(result, (tuple, list)) else columns[0]
@@ -249,12 +237,10 @@ def _problem_with(device):
 
 def _module_of(function):
     """The module that a function is, or is a method, a partial or a compiled version of; an empty one for others."""
-    if isinstance(function, functools.partial):
-        return _module_of(function.func)
-    owner = getattr(function, "__self__", function)
-    if isinstance(owner, nn.Module):
-        return owner
-    return nn.Module() if inspect.unwrap(function) is function else _module_of(inspect.unwrap(function))
+    while isinstance(function, functools.partial):
+        function = function.func
+    owners = [getattr(f, "__self__", f) for f in (function, inspect.unwrap(function))]
+    return next((owner for owner in owners if isinstance(owner, nn.Module)), nn.Module())
 
 
 def _device_of(module):
@@ -317,13 +303,12 @@ def _require_tensors(inputs, what):
     """A tensor, or a tuple of tensors of one length, as a tuple. Integers that are not pixels become int64."""
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     given = ", ".join(_type_name(tensor) for tensor in tensors) or "an empty tuple"
-    if not tensors or not all(torch.is_tensor(tensor) for tensor in tensors):
+    rows = {len(tensor) if torch.is_tensor(tensor) and tensor.ndim else 0 for tensor in tensors}
+    if len(rows) != 1 or 0 in rows:
         raise ValueError(
-            f"{what} should be a tensor or a tuple of tensors; got {given}. "
+            f"{what} should be a tensor with at least one row, or a tuple of tensors of the same length; got {given}. "
             f"torch.as_tensor makes a tensor of a list or a NumPy array."
         )
-    if any(tensor.ndim == 0 or len(tensor) != len(tensors[0]) for tensor in tensors) or not len(tensors[0]):
-        raise ValueError(f"{what} should have at least one row, and tensors of a tuple the same length; got {given}.")
     kept = [tensor.is_floating_point() or tensor.dtype == torch.bool for tensor in tensors]
     kept[0] |= tensors[0].dtype == torch.uint8
     return tuple(tensor if keep else tensor.long() for tensor, keep in zip(tensors, kept))
@@ -371,8 +356,8 @@ def _require_finite(terms, step, epoch):
     if not math.isfinite(loss):
         values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
         raise FloatingPointError(
-            f"The loss is not finite at step {step} of epoch {epoch}: {values}. The weights are those of the "
-            f"step before. Try a lower lr; if that changes nothing, look for a log or a division of zero."
+            f"The loss is not finite at step {step} of epoch {epoch}: {values}. The weights are those of the step "
+            f"before. Try a lower lr; if that changes nothing, look for a log or a division of zero."
         )
     return loss
 
@@ -419,19 +404,17 @@ def _resume(path, run, state, device):
     """Restore everything from a checkpoint. Returns what is done: rows, step losses, the best weights."""
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
-        other = {name: value for name, value in contents["run"].items() if value != run[name]}
-        if not other:
-            for name, part in state.items():
-                part.load_state_dict(contents[name])
-            for generator, random_state in zip(_generators(device), contents["random"]):
-                generator.set_state(random_state)
-            return contents["done"]
+        other = [
+            f"{name} {value} there, {run[name]} here" for name, value in contents["run"].items() if value != run[name]
+        ]
+        if other:
+            raise ValueError("it belongs to another run: " + ", ".join(other))
+        for name, part in state.items():
+            part.load_state_dict(contents[name])
+        for generator, random_state in zip(_generators(device), contents["random"]):
+            generator.set_state(random_state)
+        return contents["done"]
     except Exception as problem:
         raise ValueError(
-            f"{path} is no checkpoint of this model ({problem}). Move it away or name another file."
+            f"{path} is no checkpoint of this run ({problem}). Move it away, or name another file."
         ) from problem
-    differences = ", ".join(f"{name} {value} there, {run[name]} here" for name, value in other.items())
-    raise ValueError(
-        f"{path} belongs to another run: {differences}. Repeat those settings to continue it, or name another file "
-        f"to begin anew."
-    )

@@ -134,11 +134,11 @@ def test_a_relative_path_is_looked_for_in_the_working_folder_first(classes, tmp_
 @pytest.mark.parametrize(
     "given, problem",
     [
-        ("no/such/folder", "there is no"),
-        ("~/typo", "there is no"),
+        ("no/such/folder", "not there"),
+        ("~/typo", "not there"),
         ("$UNDEFINED_HERE/data", "UNDEFINED_HERE"),
-        ("{tmp}/data/mnist.npz", "is a file"),
-        ("{tmp}/data:{tmp}", "there is no"),
+        ("{tmp}/data/mnist.npz", "(a file)"),
+        ("{tmp}/data:{tmp}", "not there"),
     ],
 )
 def test_environment_that_is_no_folder_is_an_error(folder, tmp_path, monkeypatch, given, problem):

@@ -179,10 +179,10 @@ def test_checkpoint_of_another_run_is_refused(digits, tmp_path):
     quiet(Small(), digits.train[:256], epochs=1, checkpoint=path)
     with pytest.raises(ValueError, match="another run: epochs 1 there, 2 here"):
         quiet(Small(), digits.train[:256], epochs=2, checkpoint=path)
-    with pytest.raises(ValueError, match="no checkpoint of this model"):
+    with pytest.raises(ValueError, match="no checkpoint of this run"):
         quiet(DenseAutoencoder(), digits.train[:256], epochs=1, checkpoint=path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="no checkpoint of this model"):
+    with pytest.raises(ValueError, match="no checkpoint of this run"):
         quiet(Small(), digits.train[:256], epochs=1, checkpoint=path)
 
 

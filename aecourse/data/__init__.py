@@ -13,9 +13,8 @@ from aecourse.data.sprites import FACTORS, Sprites, draw_sprites, load_sprites  
 def load(name):
     """Load a dataset into memory.
 
-    name: "mnist", "fashion_mnist", "cifar10", "svhn"; one of the small sets that come with
-        scikit-learn: "digits" (28×28 grey) and "patches" (32×32 colour); or "sprites" (32×32 grey), which
-        the course draws itself.
+    name: "mnist", "fashion_mnist", "cifar10", "svhn"; one of the small sets that come with scikit-learn: "digits"
+        (28×28 grey) and "patches" (32×32 colour); or "sprites" (32×32 grey), which the course draws itself.
     Returns a Dataset; for the sprites one that knows the factors of every image.
 
     Looks for NAME.npz in the folder that the environment variable AECOURSE_DATA names (which is only

@@ -9,15 +9,13 @@ from aecourse.data.pixels import to_float
 DIGITS = tuple("0123456789")
 CLASSES = {
     "mnist": DIGITS,
-    "fashion_mnist": (
-        "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-    ),
+    "fashion_mnist": tuple("T-shirt,trousers,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")),
     "cifar10": ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     "svhn": DIGITS,
     "digits": DIGITS,
     "patches": ("temple", "flower"),
     "sprites": ("square", "ellipse", "heart"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, repr=False)

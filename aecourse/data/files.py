@@ -37,10 +37,9 @@ def class_folder():
     for place in places:
         if place.is_dir():
             return place
-    found = next((f"{place} is a file" for place in places if place.exists()), None)
+    looked = " and ".join(f"{place} ({'a file' if place.exists() else 'not there'})" for place in places)
     raise ValueError(
-        f"AECOURSE_DATA is {given!r}, which is not a folder: "
-        f"{found or 'there is no ' + ' and no '.join(map(str, places))}. "
+        f"AECOURSE_DATA is {given!r}, which is not a folder; looked at {looked}. "
         f"Correct it to the folder that holds the .npz files, or unset it to use {data_folder()}."
     )
 
@@ -93,11 +92,8 @@ def _find(folder, name):
             return path, None
     kind = letters(name)[:5]  # so that what may be meant comes first
     entries = sorted(entries, key=lambda path: (kind not in letters(path.name), path.name))
-    names = [
-        path.name + ("/" if path.is_dir() else "" if path.is_file() else " (a broken link)")
-        for path in entries
-        if not path.name.startswith(".")
-    ]
+    kinds = ((path.name, "/" if path.is_dir() else "" if path.is_file() else " (a broken link)") for path in entries)
+    names = [name + kind for name, kind in kinds if not name.startswith(".")]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return None, f"no {name}.npz in {folder}, which holds {', '.join(names[:6]) + more or 'nothing'}"
 

@@ -12,27 +12,27 @@ def require_images(images, what="images"):
     Raises ValueError for NumPy arrays, other dtypes, and pixels out of range or not finite.
     """
     if not torch.is_tensor(images):
-        kind = type(images)
-        known = "a NumPy array; torch.from_numpy makes a tensor of it" if kind.__module__ == "numpy" else kind.__name__
-        raise ValueError(f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; got {known}.")
-    if images.dtype == torch.uint8:
+        numpy = type(images).__module__ == "numpy"
+        found = (
+            "got a NumPy array; torch.from_numpy makes a tensor of it" if numpy else f"got a {type(images).__name__}"
+        )
+    elif images.dtype == torch.uint8 or (images.is_floating_point() and not images.numel()):
         return
-    if not images.is_floating_point():
-        raise ValueError(f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; got {images.dtype}.")
-    if images.numel():
+    elif not images.is_floating_point():
+        found = f"got {images.dtype}"
+    else:
         low, high = images.detach().aminmax()
-        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # nan fails, too
-            found = "some of these are nan" if low.isnan() else f"these run from {low:.4g} to {high:.4g}"
-            raise ValueError(
-                f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; {found}. "
-                f"Divide 0 to 255 by 255; clip a linear model's output with .clamp(0, 1)."
-            )
+        if low >= -ROUNDING and high <= 1 + ROUNDING:  # not so for nan
+            return
+        found = "some of these are nan" if low.isnan() else f"these run from {low:.4g} to {high:.4g}"
+        found += ". Divide 0 to 255 by 255; clip a linear model's output with .clamp(0, 1)"
+    raise ValueError(f"{what} should be a tensor of pixels, uint8 or floats in [0, 1]; {found}.")
 
 
 def to_float(images, what="images"):
-    """Images as floats: uint8 0 to 255 is divided by 255, floats in [0, 1] stay as they are.
+    """Images as float32: uint8 0 to 255 is divided by 255, floats in [0, 1] keep their values.
 
     what: what the message calls them. Raises ValueError for anything else, as require_images.
     """
     require_images(images, what)
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

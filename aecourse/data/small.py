@@ -29,11 +29,8 @@ def stand_in(name, tried):
         f"{STAND_IN_PASSES} times an epoch.\n"
         f"*** Everything works; the numbers in the text are those of {name}."
     )
-    return replace(
-        data,
-        train=data.train.repeat(STAND_IN_PASSES, 1, 1, 1),
-        train_labels=data.train_labels.repeat(STAND_IN_PASSES),
-    )
+    labels = data.train_labels.repeat(STAND_IN_PASSES)
+    return replace(data, train=data.train.repeat(STAND_IN_PASSES, 1, 1, 1), train_labels=labels)
 
 
 def small_set(name):

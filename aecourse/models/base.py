@@ -1,8 +1,7 @@
 """What all autoencoders share: encode, decode, reconstruct and loss.
 
-`loss(x)` returns a dictionary of scalars, each the batch mean of a sum over one image, so that it
-does not change when a batch is repeated. Its entry "loss" is what training minimises; `unit` says
-what it is measured in.
+`loss(x)` returns a dictionary of scalars, each the batch mean of a sum over one image, so that it does not change when
+a batch is repeated. Its entry "loss" is what training minimises; `unit` says what it is measured in.
 """
 
 import torch
