@@ -1,7 +1,7 @@
 """What the lessons of the autoencoder course share.
 
 data       load("mnist"): images as tensors, and the one convention for them
-corruption of images, for denoising
+corruption noise and missing squares, for denoising
 losses     what models minimise
 models     the networks, one file a family
 training   fit() and its companions

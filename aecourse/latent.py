@@ -1,4 +1,4 @@
-"""Paths through a latent space: between codes, along one dimension, along a factor (lessons 5 and 6)."""
+"""Paths through a latent space: between latent codes, along one dimension, along a factor (lessons 5 and 6)."""
 
 import torch
 

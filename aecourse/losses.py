@@ -77,6 +77,8 @@ def effective_beta(weight, pixels, latent_dim, reconstruction="sum", kl="sum"):
     reconstruction: "sum" or "mean" over the pixels. kl: "sum" or "mean" over the latent dimensions.
     Returns the β for which reconstruction + β · kl, both as sums, is the same loss up to a factor.
     """
+    if {reconstruction, kl} - {"sum", "mean"}:
+        raise ValueError(f'a term is a "sum" or a "mean"; got {reconstruction!r} and {kl!r}.')
     if reconstruction == "mean":
         weight = weight * pixels
     if kl == "mean":

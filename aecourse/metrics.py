@@ -1,7 +1,7 @@
 """Metrics: errors of reconstructions, likelihoods, use of the latent space, disentanglement, sample quality.
 
 Images are uint8 or floats in [0, 1], as everywhere. Input for which a metric is not defined (a constant factor, a
-single dimension, nan) is refused with a ValueError that says so.
+single dimension, nan) is refused with a ValueError that says so, or named in the docstring.
 """
 
 import importlib
@@ -15,13 +15,15 @@ from aecourse.losses import bernoulli_nll, gaussian_kl, squared_error
 from aecourse.models import reparameterize
 
 
-def _require_vectors(vectors, what, at_least=1):
-    """Refuse whatever is not a tensor (n, d) of finite numbers, with at_least so many rows."""
+def _require_vectors(vectors, what, at_least=1, like=None):
+    """Refuse whatever is not a tensor (n, d) of finite numbers, with enough rows, and as many columns as like has."""
     if not torch.is_tensor(vectors) or vectors.ndim != 2 or len(vectors) < at_least or not vectors.shape[1]:
         given = tuple(vectors.shape) if torch.is_tensor(vectors) else f"a {type(vectors).__name__}"
         raise ValueError(f"{what} should be a tensor (n, d) of {at_least} rows or more; got {given}.")
     if not vectors.isfinite().all():
         raise ValueError(f"{what} holds nan or inf.")
+    if like is not None and vectors.shape[1] != like.shape[1]:
+        raise ValueError(f"{what} has {vectors.shape[1]} columns, where {like.shape[1]} are needed.")
 
 
 def _from_torchmetrics(module, name):
@@ -29,9 +31,7 @@ def _from_torchmetrics(module, name):
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, OSError, RuntimeError) as problem:
-        raise ImportError(
-            f"{name} cannot be computed, because torchmetrics or torchvision cannot be imported here: {problem}"
-        ) from problem
+        raise ImportError(f"{name} cannot be computed, because torchmetrics cannot be imported: {problem}") from problem
 
 
 def mse(x_hat, x):
@@ -64,14 +64,13 @@ def psnr(x_hat, x):
 def reconstruction_error(model, images, batch_size=100):
     """Mean squared error per pixel of a model's reconstructions, in evaluation mode.
 
-    images: (n, 1, 28, 28), uint8. Returns a float. Afterwards every part of the model is in the mode it was in.
+    images: (n, 1, 28, 28), uint8 or floats. Returns a float. Afterwards every part of the model is in its old mode.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     total = 0.0
     with torch.no_grad():
-        for batch in images.split(batch_size):
-            x = to_float(batch)
+        for x in to_float(images).split(batch_size):
             total += squared_error(model(x), x).sum().item()
     for module, training in modes.items():
         module.training = training
@@ -90,7 +89,7 @@ def ssim(x_hat, x):
 
 
 def knn_accuracy(z, labels, test_z, test_labels, k=5):
-    """Fraction of test images whose k nearest training codes vote for the right label.
+    """Fraction of test images whose k nearest training vectors vote for the right label.
 
     z, test_z: latent codes or pixels, (n, ...), flattened to vectors. Returns a float in [0, 1].
     """
@@ -117,9 +116,10 @@ def _accuracy(classifier, z, labels, test_z, test_labels):
 def nearest_distance(images, references):
     """Distance of each image to the nearest of the references, as squared error per pixel.
 
-    images: (n, ...), references: (m, ...). Returns (n,).
+    images: (n, ...), references: (m, ...), m > 0. Returns (n,).
     """
     images, references = to_float(images).flatten(1), to_float(references, "references").flatten(1)
+    _require_vectors(references, "references", like=images)
     nearest = [torch.cdist(batch, references).min(dim=1).values for batch in images.split(500)]
     return torch.cat(nearest).square() / images.shape[1]
 
@@ -127,11 +127,12 @@ def nearest_distance(images, references):
 def nyquist_power(maps):
     """Power at the highest frequencies, relative to the frequencies next to them: a checkerboard shows here.
 
-    maps: images or feature maps (n, channels, height, width), floats, with even sides; the spectra are averaged.
+    maps: images or feature maps (n, channels, height, width) with even sides; the spectra are averaged.
     Returns (3,): stripes that change from row to row, stripes that change from column to column, both.
     Each is the power at the Nyquist frequency over the mean of its neighbours: along the axis the
     two before it, and (−1, 0), (0, −1) and (−1, −1) where both run. Constant maps have no power: nan.
     """
+    maps = to_float(maps) if maps.dtype == torch.uint8 else maps
     power = torch.fft.fft2(maps).abs().square().mean(dim=(0, 1))
     i, j = maps.shape[-2] // 2, maps.shape[-1] // 2
     rows = power[i, 0] / power[i - 2 : i, 0].mean()
@@ -146,6 +147,7 @@ def phase_power(maps):
     maps: images or feature maps (n, channels, height, width) with even sides.
     Returns (2, 2): the first axis is the row modulo 2, the second the column modulo 2.
     """
+    maps = to_float(maps) if maps.dtype == torch.uint8 else maps
     phases = [maps[..., row::2, column::2].square().mean() for row in (0, 1) for column in (0, 1)]
     return torch.stack(phases).view(2, 2)
 
@@ -197,6 +199,8 @@ def kl_by_dimension(mu, logvar):
 
     mu, logvar: (n, latent_dim). Returns (latent_dim,), whose sum is the mean of `losses.gaussian_kl`.
     """
+    _require_vectors(mu, "mu")
+    _require_vectors(logvar, "logvar", like=mu)
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(dim=0)
 
 
@@ -207,6 +211,8 @@ def mutual_information(a, b):
     The probabilities are fractions of the n pairs. Independent variables with k and m values still get about
     (k - 1)(m - 1) / 2n nats: the more values and the fewer pairs, the more is found by chance.
     """
+    if not len(a) or len(a) != len(b) or min(a.min(), b.min()) < 0:
+        raise ValueError("a and b should be pairs of whole numbers from 0 up, one pair or more.")
     values = int(b.max()) + 1
     joint = torch.bincount(a * values + b, minlength=(int(a.max()) + 1) * values).view(-1, values).double() / len(a)
     independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
@@ -228,32 +234,38 @@ def discretize(z, bins=20):
 
 
 def information_gap(information, entropies):
-    """How much more the best latent dimension knows of a factor than the second best, as a fraction of its entropy.
+    """How much more information the best latent dimension has about a factor than the second best, by its entropy.
 
     information: (latent_dim, factors) in nats, 2 or more dimensions. entropies: (factors,) in nats, above 0.
     Returns (factors,). Source: Chen et al., "Isolating sources of disentanglement in variational autoencoders", 2018.
     """
     if len(information) < 2:
         raise ValueError("the gap is between the best latent dimension and the second best: give 2 or more.")
-    _require_varied(entropies > 0)
+    if not (entropies > 0).all():
+        raise ValueError("a factor of entropy 0 has the same value everywhere: leave it out.")
     best, second = information.topk(2, dim=0).values
     return (best - second) / entropies
 
 
-def _require_varied(varied):
-    """Refuse factors, (factors,) of booleans, of which one is constant: nothing can be known of it."""
-    if not varied.all():
-        raise ValueError(f"factor {(~varied).nonzero()[0].item()} has the same value everywhere: leave it out.")
+def _require_factors(z, factors):
+    """Refuse latent vectors and factors that do not belong together, and factors that are constant."""
+    _require_vectors(z, "z")
+    _require_vectors(factors, "factors")
+    if factors.is_floating_point() or len(factors) != len(z) or factors.min() < 0:
+        raise ValueError("factors should be whole numbers from 0 up, (n, factors), one row per row of z.")
+    if constant := (factors == factors[0]).all(dim=0).nonzero().flatten().tolist():
+        raise ValueError(f"factor {constant[0]} has the same value everywhere: leave it out.")
 
 
 def mutual_information_gap(z, factors, bins=20):
-    """MIG: for every factor, whether one latent dimension knows it and the others do not. The mean is the score.
+    """MIG: for every factor, whether one latent dimension informs about it and no other does. The mean is the score.
 
     z: (n, latent_dim), posterior means, 2 dimensions or more. factors: (n, factors) int64, from 0 up, none of them
     constant. 10,000 of each are usual. Returns (factors,), from 0 to 1. A factor with more values than bins cannot
     reach 1: its copy, in bins, has lost some of its entropy.
     Source: Chen et al., 2018, with the bins of disentanglement_lib (Locatello et al., 2019).
     """
+    _require_factors(z, factors)
     binned = discretize(z, bins)
     information = torch.tensor([[mutual_information(column, factor) for factor in factors.T] for column in binned.T])
     entropies = torch.tensor([mutual_information(factor, factor) for factor in factors.T])
@@ -265,13 +277,12 @@ def separated_attribute_predictability(z, factors, categorical=(), bins=20):
 
     z: (n, latent_dim), 2 dimensions or more. factors: (n, factors) int64, none of them constant. categorical: the
     factors whose values have no order. An ordered factor is predicted by a line, and the score is R²; of a categorical
-    one each of 20 bins predicts its most frequent value, and the score is the fraction of right answers.
+    one each bin predicts its most frequent value, and the score is the fraction of right answers.
     Returns (factors,), from 0 to 1, for c equally frequent categories to 1 - 1/c.
     Source: Kumar, Sattigeri and Balakrishnan, "Variational inference of disentangled latent concepts from
     unlabeled observations", 2018 (there with fitted thresholds instead of bins).
     """
-    _require_vectors(z, "z", at_least=2)
-    _require_varied((factors != factors[0]).any(dim=0))
+    _require_factors(z, factors)
     if z.shape[1] < 2:
         raise ValueError("SAP compares the best latent dimension with the second best: give 2 or more.")
     centred, v = z.double() - z.double().mean(dim=0), factors.double() - factors.double().mean(dim=0)
@@ -318,7 +329,7 @@ def bits_per_image(nats_per_code, positions=49, num_classes=1):
     """Bits per image: those of its codes, and those of its class, if that has to be transmitted as well.
 
     nats_per_code: the mean of -log p over the codes. positions: codes per image. num_classes: how many classes there
-    are, all equally frequent; 1 if the class is not transmitted. Returns a number.
+    are, all equally frequent; 1 if the class is not transmitted. Returns a float.
     """
     return nats_per_code * positions / math.log(2) + math.log2(num_classes)
 
@@ -331,7 +342,7 @@ def frechet_distance(features, others):
     Source: Heusel et al., "GANs trained by a two time-scale update rule", 2017 (there with Inception's features).
     """
     for name, points in (("features", features), ("others", others)):
-        _require_vectors(points, name, at_least=2)
+        _require_vectors(points, name, at_least=2, like=features)
     as_they_are = torch.nn.Identity()  # the features are computed already
     as_they_are.num_features = features.shape[1]
     distance = _from_torchmetrics("torchmetrics.image.fid", "FrechetInceptionDistance")(feature=as_they_are)
@@ -350,7 +361,7 @@ def precision_recall(real, generated, k=3):
     Source: Kynkäänniemi et al., "Improved precision and recall metric for generative models", 2019.
     """
     for name, points in (("real", real), ("generated", generated)):
-        _require_vectors(points, name, at_least=k + 1)
+        _require_vectors(points, name, at_least=k + 1, like=real)
     centre = real.mean(dim=0)  # distances between points far from 0 lose digits
     real, generated = real - centre, generated - centre
 

@@ -1,4 +1,4 @@
-"""Every figure that lessons share, and the diagrams of models. Each function draws, and returns the axes it drew on.
+"""Every figure that lessons share, and the diagrams of models. Functions that draw return their axes.
 
 Grey images always show black for 0 and white for 1; nothing is rescaled figure by figure.
 """
@@ -42,13 +42,13 @@ def show(drawn, alt):
     drawn: a figure, axes of it, or the bytes of a GIF. alt: what it shows, in a sentence.
     Raises ValueError for anything else. Outside Jupyter it prints the description.
     """
-    if isinstance(drawn, bytes):
+    if isinstance(drawn, bytes) and drawn[:4] == b"GIF8":
         image, kind, width = drawn, "gif", Image.open(io.BytesIO(drawn)).width
     elif isinstance(figure := getattr(drawn, "figure", None), plt.Figure):
         (image, width), kind = _png(figure), "png"
         plt.close(figure)
     else:
-        raise ValueError(f"show takes a figure, or axes of one; got a {type(drawn).__name__}.")
+        raise ValueError(f"show takes a figure, axes of one, or the bytes of a GIF; got {type(drawn).__name__}.")
     # HTML, because JupyterLab drops the description that an image/png output has in its metadata and keeps the
     # alt of an <img>, also where a notebook is not trusted.
     source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
@@ -71,19 +71,19 @@ def _png(figure):
     return _few_colours(Image.open(file).convert("RGB"))
 
 
-def _few_colours(picture):
+def _few_colours(image):
     """A PNG of 64 greys and 192 colours, a third as large; greys are at most 2 of 255 off, rare colours are kept."""
-    pixels = np.asarray(picture)
+    pixels = np.asarray(image)
     coloured = (pixels != pixels[..., :1]).any(axis=-1)
     indices, palette = pixels[..., 0] // 4, np.linspace(0, 255, 64).round().repeat(3).astype(int).tolist()
     if coloured.any():
         colours = Image.fromarray(pixels[coloured][None]).quantize(192, method=Image.Quantize.MAXCOVERAGE)
         indices[coloured] = 64 + np.asarray(colours)[0]
         palette += colours.getpalette()[: 3 * 192]
-    picture, file = Image.fromarray(indices), io.BytesIO()
-    picture.putpalette(palette)
-    picture.save(file, format="png", optimize=True)
-    return file.getvalue(), round(picture.width * PAGE_DPI / DPI)
+    image, file = Image.fromarray(indices), io.BytesIO()
+    image.putpalette(palette)
+    image.save(file, format="png", optimize=True)
+    return file.getvalue(), round(image.width * PAGE_DPI / DPI)
 
 
 def _canvas(images):
@@ -174,14 +174,15 @@ def latent_scatter(z, labels, classes, title="", ax=None):
         are drawn in random order, so that no class hides another.
     Raises ValueError if z is not two-dimensional: project it first.
     """
-    if z.ndim != 2 or z.shape[1] != 2:
-        raise ValueError(f"a scatter plot takes codes of shape (n, 2), not {tuple(z.shape)}: project them first.")
-    if len(labels) != len(z):
-        raise ValueError(f"every point needs a label; there are {len(z)} points and {len(labels)} labels.")
+    z, labels = (torch.as_tensor(values).detach().cpu() for values in (z, labels))
+    if z.ndim != 2 or z.shape[1] != 2 or not z.isfinite().all():
+        raise ValueError(f"z should be latent vectors (n, 2), finite; got {tuple(z.shape)}: project them first.")
+    if labels.shape != z.shape[:1] or not set(labels.unique().tolist()) <= set(range(len(classes))):
+        raise ValueError(f"labels should be {len(z)} indices into the {len(classes)} classes, one for each point.")
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 5.5))
     order = np.random.default_rng(0).permutation(len(z))
-    z, labels = (torch.as_tensor(values).detach().cpu().numpy()[order] for values in (z, labels))
+    z, labels = z.numpy()[order], labels.numpy()[order]
     colours = np.array(sns.color_palette(n_colors=len(classes)))
     markers = [MarkerStyle(f"${label}$") for label in range(len(classes))]
     points = ax.scatter(*z.T, s=26, color=colours[labels], linewidths=0)
@@ -218,7 +219,7 @@ def latent_grid(model, x_range, y_range, steps=18, ax=None):
 
 
 ARROWS = {"forward": ("0.2", "-"), "stopped": ("0.2", (0, (4, 2))), "gradient": ("#d55e00", "-")}  # colour, line
-NAME, SMALL = 12, 9  # sizes of letters, in points
+NAME, SMALL = 12, 9  # font sizes, in points
 
 
 def diagram(boxes, arrows):
@@ -265,10 +266,10 @@ def diagram(boxes, arrows):
         labels = [label for a, b, label, _ in arrows if {boxes[a][0], boxes[b][0]} == {left, right}]
         x[right] = x[left] + wide[left] + max([0.4, *(size_of(label)[0] + 0.24 for label in labels)]) + wide[right]
     row_height = 2 * max(h for _, h in halves.values()) + 0.4
-    places = {name: np.array([x[column], -row * row_height]) for name, (column, row, *_) in boxes.items()}
+    positions = {name: np.array([x[column], -row * row_height]) for name, (column, row, *_) in boxes.items()}
 
     for name, (_, _, *more) in boxes.items():
-        (x0, y0), (w, h) = places[name], halves[name]
+        (x0, y0), (w, h) = positions[name], halves[name]
         quantity = name.startswith("$")
         shape = f"round,pad=0,rounding_size={min(w, h) if quantity else 0.06}"
         colours = {"facecolor": "white" if quantity else "#dbe7f3", "edgecolor": "0.2"}
@@ -276,10 +277,10 @@ def diagram(boxes, arrows):
         write(x0, y0 + size_of("".join(more))[1] / 2, name, NAME)
         write(x0, y0 - size_of(name, NAME)[1] / 2, "".join(more))
 
-    taken = [(*(places[name] - halves[name]), *(places[name] + halves[name])) for name in boxes]  # rectangles
+    taken = [(*(positions[name] - halves[name]), *(positions[name] + halves[name])) for name in boxes]  # rectangles
     for start, end, label, kind in sorted(arrows, key=lambda arrow: abs(x[boxes[arrow[0]][0]] - x[boxes[arrow[1]][0]])):
-        (xa, ya), (xb, yb), (w, h) = places[start], places[end], size_of(label)
-        past = any(y0 == ya == yb and min(xa, xb) < x0 < max(xa, xb) for x0, y0 in places.values())
+        (xa, ya), (xb, yb), (w, h) = positions[start], positions[end], size_of(label)
+        past = any(y0 == ya == yb and min(xa, xb) < x0 < max(xa, xb) for x0, y0 in positions.values())
         if kind == "gradient" or past or start == end or (ya == yb and xb < xa):  # around, clear of all that is there
             side, go = -1 if kind == "gradient" else 1, 1 if xa <= xb else -1
             ya, yb = ya + side * halves[start][1], yb + side * halves[end][1]
@@ -293,7 +294,7 @@ def diagram(boxes, arrows):
             write(middle, y + side * 0.04, label, va="bottom" if side > 0 else "top")
         else:
             towards = np.array([np.sign(xb - xa), 0]) if xa != xb else np.array([0, np.sign(yb - ya)])
-            tail, tip = places[start] + towards * halves[start], places[end] - towards * halves[end]
+            tail, tip = positions[start] + towards * halves[start], positions[end] - towards * halves[end]
             route, (middle_x, middle_y) = {"posA": tail, "posB": tip}, (tail + tip) / 2
             if ya == yb:
                 write(middle_x, middle_y + 0.04, label, va="bottom")

@@ -66,9 +66,9 @@ def fit(
     A table of the epochs: pandas.DataFrame({name: history[name] for name in history if name != "step_loss"}).
     Ctrl-C, or interrupting the kernel, ends training early and returns normally; in the first epoch the history then
     has one entry for what was done of it ("epoch" is a fraction). The model is left in evaluation mode.
-    Raises ValueError for images that are not, for a loss that is no dictionary of scalars, for settings that
-    make no sense, for a device that does not work, and for a checkpoint of another run;
-    FloatingPointError, before the weights are changed, when a loss is not finite.
+    Raises ValueError for anything but images or integer codes, a loss that is no dictionary of scalars, settings that
+    make no sense, a device that does not work, and a checkpoint of another run; FloatingPointError, before the
+    optimiser's step, when a loss is not finite.
 
     Source of the schedule: Smith and Topin, "Super-convergence", 2018.
     """
@@ -77,8 +77,8 @@ def fit(
     images = _require_inputs(images, "images")
     if val is not None:
         val = _require_inputs(val, "val")
-        if len(val) != len(images):
-            raise ValueError("images and val should both come with labels, (images, labels), or both without.")
+        if len(val) != len(images) or val[0].shape[1:] != images[0].shape[1:]:
+            raise ValueError("images and val should have one shape, and both come with labels or both without.")
     elif patience is not None:
         raise ValueError("patience counts epochs without a better validation loss: give val as well.")
     epochs, seed = _whole_number("epochs", epochs, 0), _whole_number("seed", seed, 0)
@@ -96,10 +96,8 @@ def fit(
     steps = len(tensors[0]) // batch_size
     total_steps = epochs * steps
     if 0 < total_steps < FEW_STEPS:
-        few = "1 step" if total_steps == 1 else f"{total_steps} steps"
-        print(
-            f"This training has only {few}, too few to learn much. Raise epochs, lower batch_size, or give more images."
-        )
+        steps_in_all = f"{total_steps} step{'s' * (total_steps > 1)}"
+        print(f"This training has only {steps_in_all}, too few to learn much: raise epochs, or lower batch_size.")
     # Runs here are short: squared gradients are averaged over about 100 steps (0.99), not the usual 1,000.
     optimizer = AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), fused=device.type in ("cpu", "cuda"))
     schedule = OneCycleLR(optimizer, max_lr=rate, total_steps=max(total_steps, 1), cycle_momentum=False)
@@ -323,7 +321,7 @@ def _require_inputs(inputs, what):
         if first.ndim != 4:
             raise ValueError(
                 f"{what} should be images (n, channels, height, width), such as data.train, or integer codes "
-                f"(n, height, width); got {first.dtype} of shape {tuple(first.shape)}."
+                f"(n, positions) or (n, height, width); got {first.dtype} of shape {tuple(first.shape)}."
             )
     first, *labels = _require_tensors(inputs, what)
     return (first.float() if first.is_floating_point() else first, *labels)  # NumPy's floats are often float64
@@ -356,8 +354,8 @@ def _require_finite(terms, step, epoch):
     if not math.isfinite(loss):
         values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
         raise FloatingPointError(
-            f"The loss is not finite at step {step} of epoch {epoch}: {values}. The weights are those of the step "
-            f"before. Try a lower lr; if that changes nothing, look for a log or a division of zero."
+            f"The loss is not finite at step {step} of epoch {epoch}: {values}. The optimiser took no "
+            f"step on it. Try a lower lr; if that changes nothing, look for a log or a division of zero."
         )
     return loss
 
@@ -372,7 +370,7 @@ def _validation_terms(model, val):
 
 
 def _interrupted_row(model, tensors, val, step_terms, steps, seconds):
-    """What is known of a first epoch that was interrupted, so that later cells find every list; nan for the rest."""
+    """What is known of a first epoch that was interrupted; nan for the rest. Interrupted again: the loss alone."""
     terms = {"loss": math.nan}
     try:
         # Before the first step nothing is known, not even the terms' names: then evaluate some images.
@@ -415,6 +413,4 @@ def _resume(path, run, state, device):
             generator.set_state(random_state)
         return contents["done"]
     except Exception as problem:
-        raise ValueError(
-            f"{path} is no checkpoint of this run ({problem}). Move it away, or name another file."
-        ) from problem
+        raise ValueError(f"{path} is no checkpoint of this run ({problem}): name another file.") from problem

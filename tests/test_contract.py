@@ -11,7 +11,7 @@ from torch import nn
 from aecourse import models
 from aecourse.training import evaluate, fit, in_batches
 
-# How each model is made, small; and a name for what it takes beside images.
+# How each model is made, small.
 MODELS = {
     "DenseAutoencoder": lambda: models.DenseAutoencoder(latent_dim=5),
     "LinearAutoencoder": lambda: models.LinearAutoencoder(latent_dim=5),
@@ -24,7 +24,7 @@ MODELS = {
     "VQVAE, gradients": lambda: models.VQVAE(models.VectorQuantizer(num_codes=10, dim=8), beta=0.5),
     "DigitClassifier": lambda: models.DigitClassifier(num_classes=10, num_features=12),
 }
-LABELLED = {"ConditionalVAE", "DigitClassifier"}
+LABELLED = {"ConditionalVAE", "DigitClassifier"}  # their loss takes labels, too
 every_model = pytest.mark.parametrize("name", MODELS)
 every_autoencoder = pytest.mark.parametrize("name", [name for name in MODELS if name != "DigitClassifier"])
 
@@ -137,14 +137,21 @@ def test_training_changes_the_weights_and_evaluation_does_not(name, digits):
         assert same(again, state(model)) and all(part.training == mode for part in model.modules())
 
 
+def settings(model):
+    """Its plain attributes, such as beta."""
+    return {key: value for key, value in vars(model).items() if not key.startswith("_")}
+
+
 @every_model
-def test_a_loss_changes_no_state_in_evaluation_mode(name):
+def test_a_loss_changes_no_setting_and_in_evaluation_mode_nothing_at_all(name):
     batch = batch_for(name, 3)
-    model = started(make(name), batch).eval()
-    before, settings = state(model), {key: value for key, value in vars(model).items() if not key.startswith("_")}
+    model = started(make(name), batch)
+    before = settings(model)
+    model.loss(*batch)
+    assert settings(model) == before, "schedules are the training loop's part"
+    before, model = state(model), model.eval()
     first, second = seeded_loss(model, batch), seeded_loss(model, batch)
     assert same(before, state(model)) and all(torch.equal(first[term], second[term]) for term in first)
-    assert settings == {key: value for key, value in vars(model).items() if not key.startswith("_")}
 
 
 @every_model
@@ -169,9 +176,12 @@ def test_the_same_seeds_give_the_same_weights(name, digits):
         torch.rand(3, 28, 28),
         torch.rand(3, 784),
         torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8),
+        255 * torch.rand(3, 1, 28, 28),
+        torch.full((3, 1, 28, 28), torch.nan),
         np.zeros((3, 1, 28, 28), dtype=np.float32),
+        [0.0],
     ],
-    ids=["32×32", "colour", "no channel axis", "flat", "uint8", "NumPy"],
+    ids=["32×32", "colour", "no channel axis", "flat", "uint8", "0 to 255", "nan", "NumPy", "list"],
 )
 def test_images_of_another_shape_or_kind_are_refused_by_name(name, wrong):
     model = make(name).eval()
@@ -179,8 +189,9 @@ def test_images_of_another_shape_or_kind_are_refused_by_name(name, wrong):
     calls = [model.loss, model] if name == "DigitClassifier" else [model.loss, model, model.encode, model.reconstruct]
     for call in calls:
         given = labels if call == model.loss or name == "ConditionalVAE" else ()
-        with pytest.raises(ValueError, match=rf"{type(model).__name__} takes images \(batch, 1, 28, 28\)"):
+        with pytest.raises(ValueError, match=rf"{type(model).__name__} takes images \(batch, 1, 28, 28\)") as caught:
             call(wrong, *given)
+        assert ("NumPy" in str(caught.value)) == isinstance(wrong, np.ndarray)
 
 
 @pytest.mark.parametrize("name", ["DenseVAE", "ConvolutionalVAE", "ConditionalVAE", "VQVAE", "VQVAE, gradients"])

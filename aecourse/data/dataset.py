@@ -23,7 +23,7 @@ class Dataset:
     """Images in memory, in three parts that do not overlap.
 
     train, val, test: uint8 tensors (n, channels, height, width), pixels 0 to 255;
-        `to_float` turns a batch of them into numbers in [0, 1].
+        `to_float` turns a batch of them into floats in [0, 1].
     train_labels, val_labels, test_labels: int64 tensors (n,), indices into `classes`.
     name: what the images are. origin: where they came from, in words.
     """
@@ -60,13 +60,8 @@ def from_arrays(name, origin, arrays):
         array = torch.from_numpy(arrays[key])
         return array[:, None] if array.ndim == 3 else array.permute(0, 3, 1, 2).contiguous()
 
-    def labels(key):
-        return torch.from_numpy(arrays[key]).long()
-
-    total = len(arrays["train_labels"])
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-    train, val = order[: total - total // 10], order[total - total // 10 :]
-    x, y = images("train_images"), labels("train_labels")
-    return Dataset(
-        name, origin, CLASSES[name], x[train], y[train], x[val], y[val], images("test_images"), labels("test_labels")
-    )
+    y, y_test = (torch.from_numpy(arrays[f"{part}_labels"]).long() for part in ("train", "test"))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    train, val = order.split([len(y) - len(y) // 10, len(y) // 10])
+    x, x_test = images("train_images"), images("test_images")
+    return Dataset(name, origin, CLASSES[name], x[train], y[train], x[val], y[val], x_test, y_test)

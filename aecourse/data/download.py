@@ -47,7 +47,7 @@ def _download(name):
     except Exception as problem:  # no _lzma, no DLL, an operator that does not exist
         raise ImportError(f"torchvision cannot be imported ({problem})") from problem
 
-    patience = socket.getdefaulttimeout()
+    previous_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(NETWORK_TIMEOUT)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +62,7 @@ def _download(name):
                 parts = [dataset(folder, train=train, download=True) for train in (True, False)]
                 images, labels = [part.data for part in parts], [part.targets for part in parts]
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(previous_timeout)
     images = [np.ascontiguousarray(part, dtype=np.uint8) for part in images]
     labels = [np.asarray(part, dtype=np.uint8) for part in labels]
     return dict(zip(files.ARRAYS, (images[0], labels[0], images[1], labels[1])))

@@ -13,7 +13,7 @@ STAND_IN_PASSES = 20
 
 
 def stand_in(name, tried):
-    """The small set of the same kind, with a loud line. Its few images are shown several times an epoch.
+    """The small set of the same kind, with a clear message. Its few images are shown several times an epoch.
 
     tried: dict, place → why the dataset is not there.
     """

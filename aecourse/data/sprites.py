@@ -50,9 +50,10 @@ def load_sprites(seed=0):
 def draw_sprites(factors, size=32):
     """Draw the images of these factors, white on black, with smooth edges.
 
-    factors: (n, 5) int64, one row an image: shape: 0 a square, 1 an ellipse twice as long as wide, 2 a heart; size: 0
-        to 5, from one half of the largest to the largest in equal steps; orientation: 0 to 39, counter-clockwise in
-        steps of 9°. A square looks the same again after 10
+    factors: (n, 5) int64, one row per image:
+        shape: 0 a square, 1 an ellipse twice as long as wide, 2 a heart;
+        size: 0 to 5, from one half of the largest to the largest in equal steps;
+        orientation: 0 to 39, counter-clockwise in steps of 9°. A square looks the same again after 10
             steps and an ellipse after 20, so for them different orientations can be the same image;
         x, y: 0 to 31, the position of the centre of mass from left to right and from top to bottom, in steps
             of 1/64 of the image, half a pixel at size 32.
@@ -75,7 +76,7 @@ def _require_factors(factors):
     values = tuple(FACTORS.values())
     if not torch.is_tensor(factors) or factors.dtype != torch.int64 or factors.shape[1:] != (len(values),):
         given = f"{factors.dtype} {tuple(factors.shape)}" if torch.is_tensor(factors) else type(factors).__name__
-        raise ValueError(f"factors should be an int64 tensor (n, {len(values)}), one row an image; got {given}.")
+        raise ValueError(f"factors should be an int64 tensor (n, {len(values)}), one row per image; got {given}.")
     for (name, count), column in zip(FACTORS.items(), factors.T):
         if len(column) and (column.min() < 0 or column.max() >= count):
             raise ValueError(f"{name} runs from 0 to {count - 1}; got {column.min()} to {column.max()}.")

@@ -4,26 +4,23 @@
 a batch is repeated. Its entry "loss" is what training minimises; `unit` says what it is measured in.
 """
 
-import torch
 from torch import nn
 
+from aecourse.data import require_images
 from aecourse.losses import reconstruction_loss
 
 
 def count_parameters(model):
-    """How many numbers training can change: every weight and bias that requires a gradient."""
+    """The number of trainable parameters: every weight and bias that requires a gradient."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def require_batch(model, x):
-    """Refuse whatever is not a batch of float images of model.image_shape, with the model's name and both shapes."""
-    wanted = model.image_shape
-    if not (torch.is_tensor(x) and x.is_floating_point() and x.ndim == 4 and tuple(x.shape[1:]) == wanted):
-        given = f"{x.dtype} {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
-        raise ValueError(
-            f"{type(model).__name__} takes images (batch, {', '.join(map(str, wanted))}) as floats in [0, 1]; got "
-            f"{given}. data.to_float makes floats of uint8."
-        )
+    """Refuse whatever is not a batch of float images of model.image_shape, by the name of the model."""
+    name = f"{type(model).__name__} takes images (batch, {', '.join(map(str, model.image_shape))})"
+    require_images(x, f"{name}, which")
+    if not x.is_floating_point() or tuple(x.shape[1:]) != model.image_shape:
+        raise ValueError(f"{name} as floats; got {x.dtype} {tuple(x.shape)}. data.to_float makes floats of uint8.")
 
 
 class Autoencoder(nn.Module):

@@ -5,7 +5,7 @@ from torch import nn
 
 from aecourse.data import to_float
 from aecourse.losses import squared_error
-from aecourse.models.base import Autoencoder
+from aecourse.models.base import Autoencoder, require_batch
 
 
 class DenseAutoencoder(Autoencoder):
@@ -47,9 +47,10 @@ class LinearAutoencoder(Autoencoder):
         """
         from sklearn.decomposition import PCA
 
-        pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(to_float(images).flatten(start_dim=1).numpy())
+        model, x = cls(latent_dim), to_float(images)
+        require_batch(model, x)
+        pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(x.flatten(start_dim=1).numpy())
         components, mean = torch.from_numpy(pca.components_), torch.from_numpy(pca.mean_)
-        model = cls(latent_dim)
         down, up = model.encoder[1], model.decoder[0]
         with torch.no_grad():
             down.weight.copy_(components)

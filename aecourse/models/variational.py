@@ -20,7 +20,8 @@ class VariationalAutoencoder(Autoencoder):
     """The base class of the variational autoencoders (lesson 5).
 
     A subclass makes `encoder`, whose output h the layers `mu` and `logvar` take, and `decoder`, which gives logits
-    of Bernoulli pixels. beta weighs the KL term in the loss; 1 makes the loss the negative ELBO (lesson 6).
+    of Bernoulli pixels. beta weights the KL term in the loss; 1 makes the loss the negative ELBO (lesson 6). labels
+    are for conditional models.
     """
 
     unit = "nats per image"
@@ -53,13 +54,13 @@ class VariationalAutoencoder(Autoencoder):
         reconstruction, kl = (term.mean() for term in self.elbo(*batch))
         return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
-    def decode(self, z):
+    def decode(self, z, *labels):
         """Latent codes (batch, latent_dim) → images (batch, 1, 28, 28) in [0, 1]: the mean of every pixel."""
-        return self.decode_logits(z).sigmoid()
+        return self.decode_logits(z, *labels).sigmoid()
 
-    def reconstruct(self, x):
+    def reconstruct(self, x, *labels):
         """Decode the posterior mean of each image; nothing is sampled. (batch, 1, 28, 28) → the same shape."""
-        return self.decode(self.encode(x)[0])
+        return self.decode(self.encode(x, *labels)[0], *labels)
 
 
 class DenseVAE(VariationalAutoencoder):
@@ -125,11 +126,3 @@ class ConditionalVAE(DenseVAE):
         mu, logvar = self.encode(x, y)
         logits = self.decode_logits(reparameterize(mu, logvar), y)
         return bernoulli_nll(logits, x), gaussian_kl(mu, logvar)
-
-    def decode(self, z, y):
-        """Latent codes (batch, latent_dim) and labels (batch,) → images (batch, 1, 28, 28) in [0, 1]."""
-        return self.decode_logits(z, y).sigmoid()
-
-    def reconstruct(self, x, y):
-        """Decode the posterior mean of each image, given its label: (batch, 1, 28, 28) → the same shape."""
-        return self.decode(self.encode(x, y)[0], y)
