@@ -63,7 +63,8 @@ def show(drawn, alt):
 def _png(figure):
     """A figure as the bytes of a PNG, and its width on the page. The same under every backend of matplotlib."""
     figure.set_dpi(DPI)
-    figure.draw_without_rendering()  # lays it out
+    figure.draw_without_rendering()  # lays it out, once: savefig would do so again, and otherwise
+    figure.set_layout_engine("none")
     box = figure.get_tightbbox().padded(0.05)
     box = Bbox([np.floor(box.min * PAGE_DPI) / PAGE_DPI, np.ceil(box.max * PAGE_DPI) / PAGE_DPI])  # whole pixels
     file = io.BytesIO()
