@@ -348,9 +348,10 @@ def test_a_diagram_refuses_arrows_that_it_cannot_draw(arrow, words):
 
 
 def test_show_cuts_nothing_off_where_axes_have_an_aspect_of_their_own(shown):
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2))
-    for ax in axes:
-        ax.imshow(np.random.default_rng(0).random((20, 20)), extent=(0, 1, 0, 1))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2))
+    left.plot([0, 1], [0, 1], "o")
+    right.imshow(np.random.default_rng(0).random((20, 20)), extent=(0, 1, 0, 1), aspect="auto")
+    for ax in (left, right):
         ax.set(xlabel="a label that is long enough", ylabel="another label that is long enough", aspect="equal")
     plots.show(figure, "Noise.")
     picture, _ = pixels(shown[0]["text/html"])
