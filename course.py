@@ -19,6 +19,7 @@ from pathlib import Path
 if sys.version_info < (3, 10):
     sys.exit(f"The course needs Python 3.10 or newer; {sys.executable} is {sys.version.split()[0]}.")
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # not there under python -P or -I
 from tools.install import PYTHON, ROOT, VENV, clean, set_up
 
 COMMANDS = {
@@ -65,7 +66,8 @@ def run(module, *arguments):
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         sys.exit(__doc__)
-    sys.stdout.reconfigure(errors="replace")  # a console may lack letters of a folder's name
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="replace")  # a console may lack letters of a folder's name
     try:
         set_up()
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: JupyterLab asks, pytest reports

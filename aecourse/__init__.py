@@ -23,5 +23,5 @@ if _missing:
     )
 
 for _stream in (sys.stdout, sys.stderr):  # a console without ● or ✗ (cp1252, ASCII) shows ? in their place
-    if getattr(_stream, "errors", None) == "strict" and hasattr(_stream, "reconfigure"):
+    if getattr(_stream, "errors", None) in ("strict", "surrogateescape") and hasattr(_stream, "reconfigure"):
         _stream.reconfigure(errors="replace")

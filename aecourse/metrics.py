@@ -1,7 +1,6 @@
 """Metrics: errors of reconstructions, likelihoods, use of the latent space, disentanglement, sample quality.
 
-Images are uint8 or floats in [0, 1], as everywhere. Input for which a metric is not defined (a constant factor, a
-single dimension, nan) is refused with a ValueError that says so, or named in the docstring.
+Input for which a metric is not defined (a constant factor, a single dimension, nan) is refused with a ValueError.
 """
 
 import importlib
@@ -81,7 +80,6 @@ def ssim(x_hat, x):
     """Structural similarity, 1 for equal images, averaged over images.
 
     x_hat, x: (n, channels, height, width). Returns a float.
-    Raises ImportError, with the reason, where torchmetrics cannot be imported.
     Source: Wang et al., "Image quality assessment", 2004 (Gaussian window of 11 pixels, sigma 1.5).
     """
     measure = _from_torchmetrics("torchmetrics.functional.image", "structural_similarity_index_measure")
@@ -109,6 +107,7 @@ def linear_probe(z, labels, test_z, test_labels):
 
 
 def _accuracy(classifier, z, labels, test_z, test_labels):
+    z, test_z = (to_float(x) if x.dtype == torch.uint8 else x for x in (z, test_z))
     classifier.fit(z.flatten(1).numpy(), labels.numpy())
     return float(classifier.score(test_z.flatten(1).numpy(), test_labels.numpy()))
 
@@ -200,7 +199,6 @@ def kl_by_dimension(mu, logvar):
     mu, logvar: (n, latent_dim). Returns (latent_dim,), whose sum is the mean of `losses.gaussian_kl`.
     """
     _require_vectors(mu, "mu")
-    _require_vectors(logvar, "logvar", like=mu)
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(dim=0)
 
 
@@ -211,6 +209,7 @@ def mutual_information(a, b):
     The probabilities are fractions of the n pairs. Independent variables with k and m values still get about
     (k - 1)(m - 1) / 2n nats: the more values and the fewer pairs, the more is found by chance.
     """
+    a, b = a.long(), b.long()  # bytes would overflow below
     if not len(a) or len(a) != len(b) or min(a.min(), b.min()) < 0:
         raise ValueError("a and b should be pairs of whole numbers from 0 up, one pair or more.")
     values = int(b.max()) + 1
@@ -338,7 +337,6 @@ def frechet_distance(features, others):
     """Squared Fréchet distance between the Gaussians fitted to two sets of features; 0 for equal sets.
 
     features, others: (n, d) and (m, d), n and m well above d. Returns a float, in the features' own unit.
-    Raises ImportError, with the reason, where torchmetrics cannot be imported.
     Source: Heusel et al., "GANs trained by a two time-scale update rule", 2017 (there with Inception's features).
     """
     for name, points in (("features", features), ("others", others)):

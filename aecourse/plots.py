@@ -44,13 +44,16 @@ def show(drawn, alt):
     """
     if isinstance(drawn, bytes) and drawn[:4] == b"GIF8":
         image, kind, width = drawn, "gif", Image.open(io.BytesIO(drawn)).width
-    elif isinstance(figure := getattr(drawn, "figure", None), plt.Figure):
+    elif isinstance(
+        figure := getattr(getattr(drawn, "figure", None), "figure", None), plt.Figure
+    ):  # of a subfigure, too
         (image, width), kind = _png(figure), "png"
         plt.close(figure)
     else:
         raise ValueError(f"show takes a figure, axes of one, or the bytes of a GIF; got {type(drawn).__name__}.")
-    # HTML, because JupyterLab drops the description that an image/png output has in its metadata and keeps the
-    # alt of an <img>, also where a notebook is not trusted.
+    if not str(alt or "").strip():
+        raise ValueError("a figure needs a description, alt: a sentence for those who cannot see it.")
+    # HTML, because JupyterLab drops the description in an image/png's metadata and keeps the alt of an <img>.
     source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
     page = f'<img alt="{html.escape(alt)}" width="{width}" src="{source}">'
     ipython = sys.modules.get("IPython")

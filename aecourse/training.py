@@ -29,7 +29,7 @@ def default_device():
     Apple's GPU is used only if asked for: AECOURSE_DEVICE=mps, or device="mps".
     Raises ValueError if AECOURSE_DEVICE names no device or one that does not work.
     """
-    if wanted := os.environ.get("AECOURSE_DEVICE", "").strip().lower():
+    if wanted := os.environ.get("AECOURSE_DEVICE", "").strip(" '\"").lower():
         return _require_device(wanted, "AECOURSE_DEVICE")
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -96,8 +96,7 @@ def fit(
     steps = len(tensors[0]) // batch_size
     total_steps = epochs * steps
     if 0 < total_steps < FEW_STEPS:
-        steps_in_all = f"{total_steps} step{'s' * (total_steps > 1)}"
-        print(f"This training has only {steps_in_all}, too few to learn much: raise epochs, or lower batch_size.")
+        print(f"This training has only {total_steps} step(s), too few to learn much: raise epochs or lower batch_size.")
     # Runs here are short: squared gradients are averaged over about 100 steps (0.99), not the usual 1,000.
     optimizer = AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), fused=device.type in ("cpu", "cuda"))
     schedule = OneCycleLR(optimizer, max_lr=rate, total_steps=max(total_steps, 1), cycle_momentum=False)
@@ -150,10 +149,8 @@ def fit(
             kept = "keeps what it has learned so far" if best is None else "has its best weights so far"
             holds = f"{len(rows)} whole epochs" if rows else "what was done of the first epoch"
             saved = " The same call continues from the checkpoint." if checkpoint and checkpoint.exists() else ""
-            words = (
-                f"Interrupted in epoch {min(len(rows) + 1, epochs)} of {epochs}. The model {kept}; the history holds "
-            )
-            words += f"{holds}.{saved} Cells that are queued go on; interrupt again to stop them."
+            words = f"Interrupted in epoch {min(len(rows) + 1, epochs)} of {epochs}. The model {kept}; the history "
+            words += f"holds {holds}.{saved} Cells that are queued go on; interrupt again to stop them."
             bar.write(words, file=sys.stdout)
             if not rows:
                 rows = [_interrupted_row(model, tensors, val, step_terms, steps, time.perf_counter() - started)]

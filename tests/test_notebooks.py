@@ -41,7 +41,10 @@ def offline(tmp_path):
     return variables | {"PYTHONUTF8": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
-SETUP = next(cell.source for cell in nbformat.read(LESSONS[0], as_version=4).cells if cell.id == "setup")
+PUBLISHED = [notebook for path in LESSONS if (notebook := notebooks.published(path))]
+if not PUBLISHED:
+    pytest.skip("somebody has worked in every lesson", allow_module_level=True)
+SETUP = next(cell.source for cell in PUBLISHED[0].cells if cell.id == "setup")
 PACKAGES = re.compile(r'"git\+https://[^"]*", "torchmetrics", "lightning-utilities"')  # what it installs
 
 

@@ -182,7 +182,7 @@ def test_latent_scatter_refuses_what_is_not_in_the_plane():
     labels = torch.zeros(60, dtype=torch.int64)
     with pytest.raises(ValueError, match="project"):
         plots.latent_scatter(torch.randn(60, 3), labels, ("x", "y", "z"))
-    with pytest.raises(ValueError, match="60.*59"):
+    with pytest.raises(ValueError, match="60 indices"):
         plots.latent_scatter(torch.randn(60, 2), labels[:59], ("x", "y", "z"))
 
 

@@ -45,16 +45,20 @@ REASONS = (  # what pip says when it fails, and what to do. The first that fits;
     ),
     (
         r"Retrying \(|NewConnection|NameResolution|[Tt]imed out|Timeout|unreachable|Connection ?(reset|refused|aborted)"
-        r"|Connection(Reset|Refused|Aborted)Error|IncompleteRead|\b5\d\d Server Error|DO NOT MATCH THE HASHES",
+        r"|Connection(Reset|Refused|Aborted)Error|IncompleteRead|\b5\d\d Server Error|DO NOT MATCH THE HASHES"
+        r"|Temporary failure|gaierror|Connection broken|ProtocolError|\b429 ",
         "The network, the proxy or the package index does not answer. Try again when it does. " + AGAIN,
     ),
+    (r"MemoryError|\bKilled\b|Errno 12\b", "The memory is full. Close other programs. " + AGAIN),
+    (r"File name too long|Errno (36|63)\b", "The path of the course is too long. Move it to a shorter one. " + NO_USE),
     (
         r"ResolutionImpossible|\(constraint\)",
         "Either your pip's constraint (`pip config list`, PIP_CONSTRAINT) contradicts requirements.txt, or its index "
         "has no {package} for this machine ({machine}); the README lists the platforms that are served. " + NO_USE,
     ),
     (
-        r"No matching distribution|[Ff]ailed (building|to build)|exited-with-error|not a supported wheel",
+        r"No matching distribution|requires a different Python|[Ff]ailed (building|to build)|exited-with-error"
+        r"|not a supported wheel",
         "pip's index has no {package} for this machine ({machine}). The README lists the platforms that are served; "
         "often another Python is enough. Trying again does not help.",
     ),
@@ -80,7 +84,7 @@ def set_up():
         STAMP.unlink(missing_ok=True)
         if fresh or not stamp:
             venv.create(VENV, with_pip=True, clear=fresh, symlinks=os.name != "nt")
-    except (subprocess.CalledProcessError, OSError) as error:
+    except (subprocess.CalledProcessError, OSError, UnicodeError) as error:
         said = f"{error}\n{getattr(error, 'output', None) or ''}"
         sys.exit(reason(said) or f"{said}\nPython could not make .venv. On Debian and Ubuntu: apt install python3-venv")
     sources = pip_sources()
@@ -116,12 +120,16 @@ def pip_sources():
     """Where the reader's pip takes packages from: its SOURCES settings, from its files and from PIP_… variables."""
     files = {name: value for name, value in os.environ.items() if name == "PIP_CONFIG_FILE"}
     command = [PYTHON, "-I", "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, env=clean() | files, stdout=subprocess.PIPE, text=True, errors="replace").stdout
-    found = {}
+    done = subprocess.run(command, env=clean() | files, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        sys.exit(f"{done.stderr}\npip cannot read its own configuration; the lines above say why. {NO_USE}")
+    listed, found = done.stdout, {}
     for section in ("global", "install"):  # the later goes before the earlier, and a variable before both
         found |= re.findall(rf"^{section}\.([\w-]+)=(.*)$", listed, re.MULTILINE)
     found = {name: literal_eval(found[name]) for name in SOURCES if name in found}
-    return found | {name: os.environ[variable(name)] for name in SOURCES if variable(name) in os.environ}
+    found |= {name: os.environ[variable(name)] for name in SOURCES if variable(name) in os.environ}
+    off = {"no-index": {"0", "false", "no", "off"}}
+    return {name: value for name, value in found.items() if value.strip().lower() not in {"", *off.get(name, ())}}
 
 
 def variable(name):

@@ -4,6 +4,7 @@
 a batch is repeated. Its entry "loss" is what training minimises; `unit` says what it is measured in.
 """
 
+import torch
 from torch import nn
 
 from aecourse.data import require_images
@@ -19,8 +20,9 @@ def require_batch(model, x):
     """Refuse whatever is not a batch of float images of model.image_shape, by the name of the model."""
     name = f"{type(model).__name__} takes images (batch, {', '.join(map(str, model.image_shape))})"
     require_images(x, f"{name}, which")
-    if not x.is_floating_point() or tuple(x.shape[1:]) != model.image_shape:
-        raise ValueError(f"{name} as floats; got {x.dtype} {tuple(x.shape)}. data.to_float makes floats of uint8.")
+    dtype = next(model.parameters(), torch.empty(0)).dtype
+    if x.dtype != dtype or tuple(x.shape[1:]) != model.image_shape:
+        raise ValueError(f"{name} as {dtype}; got {x.dtype} {tuple(x.shape)}. data.to_float makes float32 of others.")
 
 
 class Autoencoder(nn.Module):
