@@ -169,6 +169,21 @@ def test_a_configured_index_is_the_only_one_asked(course, monkeypatch, index):
     assert not course.wants_cpu_build({index: "1"})
 
 
+def test_blank_settings_and_those_switched_off_count_as_none(course, monkeypatch):
+    course.venv.create(course.VENV, clear=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "0")
+    assert not {"index-url", "no-index"} & course.pip_sources().keys()
+
+
+def test_a_configuration_that_pip_cannot_read_stops_with_its_words(course, monkeypatch, tmp_path):
+    course.venv.create(course.VENV, clear=False)
+    (tmp_path / "pip.conf").write_text("index-url = https://example.org\n")  # without a section
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(SystemExit, match="cannot read its own configuration"):
+        course.pip_sources()
+
+
 def test_a_cpu_index_that_never_answers_is_given_up(course, monkeypatch):
     def wait(*arguments, timeout, **options):
         raise subprocess.TimeoutExpired("python", timeout)
@@ -225,6 +240,11 @@ SAID = {
     "ReadTimeoutError: HTTPSConnectionPool: Read timed out.": "network",
     "ConnectionResetError: [Errno 104] Connection reset by peer": "network",
     "THESE PACKAGES DO NOT MATCH THE HASHES": "network",
+    "socket.gaierror: [Errno -3] Temporary failure in name resolution": "network",
+    "ERROR: 429 Client Error: Too Many Requests": "network",
+    "MemoryError": "memory is full",
+    "OSError: [Errno 36] File name too long": "too long",
+    "ERROR: Package 'torch' requires a different Python: 3.9.1 not in '>=3.10'": "for this machine",
     "ERROR: No matching distribution found for torch>=2.4": "no torch for this machine",
     "ERROR: Failed building wheel for scikit-learn": "no scikit-learn for this machine",
     "ERROR: Cannot install torch\n  The user requested torch>=2.4\nERROR: ResolutionImpossible": "constraint",
@@ -354,7 +374,8 @@ def test_commands_run_on_the_courses_python_alone(main, monkeypatch):
     assert options["env"]["PYTHONPATH"] == str(HERE), "a notebook elsewhere finds the package, too"
 
 
+@pytest.mark.parametrize("options", [[], ["-I"]], ids=["", "-I"])  # -I: the folder of course.py is not on the path
 @pytest.mark.parametrize("arguments", [[], ["learn"], ["--help"]])
-def test_help_names_the_commands(arguments):
-    done = subprocess.run([sys.executable, HERE / "course.py", *arguments], capture_output=True, text=True)
+def test_help_names_the_commands(arguments, options):
+    done = subprocess.run([sys.executable, *options, HERE / "course.py", *arguments], capture_output=True, text=True)
     assert done.returncode == 1 and "course.py lab" in done.stderr and "course.py test" in done.stderr
