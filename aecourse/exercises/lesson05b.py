@@ -543,7 +543,8 @@ def require_conditional(model):
         for parameter in model.parameters():
             parameter.mul_(3)  # an activation after the last layer shows
     y = torch.arange(10, device=default_device())
-    x, z = (torch.rand(10, *shape, device=y.device).requires_grad_() for shape in ((1, 28, 28), (100,)))
+    shapes = (1, 28, 28), (100,)
+    x, z = ((0.9 * torch.rand(10, *shape, device=y.device)).requires_grad_() for shape in shapes)  # 0.1 is added below
     mu, logvar = model.encode(x, y)
     alike = F.cosine_similarity(mu.flatten(), logvar.flatten(), dim=0).abs()
     require(alike < 0.9, "mu and logvar are the same up to a factor. Do both come from the same layer?")
