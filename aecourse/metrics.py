@@ -316,7 +316,6 @@ def code_entropy(q):
 
     q: (n, latent_dim), whole numbers. Returns a float: the sum over the columns of the entropy of their values.
     """
-    _require_vectors(q, "q")
     total = 0.0
     for column in q.T:
         frequencies = column.unique(return_counts=True)[1] / len(q)

@@ -261,7 +261,6 @@ def test_what_is_no_image_is_refused_in_the_same_words(metric, pixels):
         (metrics.perplexity, (torch.tensor([0, 1, 2, 3]), 2), "from 0 to 1"),
         (metrics.perplexity, (torch.tensor([], dtype=torch.int64), 2), "some indices"),
         (metrics.perplexity, (torch.tensor([-1, 0]), 2), "from 0 to 1"),
-        (metrics.code_entropy, (NAN,), "nan"),
     ],
 )
 def test_a_metric_of_degenerate_input_says_so(function, arguments, problem):

@@ -33,10 +33,11 @@ class Autoencoder(nn.Module):
 
     unit = "squared error per image"
     image_shape = 1, 28, 28
+    require_batch = require_batch  # as a method
 
     def encode(self, x):
         """Images (batch, 1, 28, 28) in [0, 1] → latent codes (batch, latent_dim)."""
-        require_batch(self, x)
+        self.require_batch(x)
         return self.encoder(x)
 
     def decode(self, z):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from aecourse.losses import quantization_losses, squared_error
-from aecourse.models.base import Autoencoder, require_batch
+from aecourse.models.base import Autoencoder
 
 
 def nearest_code(z, codebook):
@@ -139,7 +139,7 @@ class VQVAE(Autoencoder):
 
     def quantize(self, x):
         """Images (batch, 1, 28, 28) in [0, 1] → what the quantizer makes of the encoder's vectors."""
-        require_batch(self, x)
+        self.require_batch(x)
         return self.quantizer(self.encoder(x))
 
     def encode(self, x):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from aecourse.losses import bernoulli_nll, gaussian_kl
-from aecourse.models.base import Autoencoder, require_batch
+from aecourse.models.base import Autoencoder
 
 
 def reparameterize(mu, logvar):
@@ -32,8 +32,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def encode(self, x):
         """Images (batch, 1, 28, 28) in [0, 1] → mu and logvar, each (batch, latent_dim)."""
-        require_batch(self, x)
-        h = self.encoder(x)
+        h = super().encode(x)
         return self.mu(h), self.logvar(h)
 
     def decode_logits(self, z):
@@ -113,7 +112,7 @@ class ConditionalVAE(DenseVAE):
 
     def encode(self, x, y):
         """Images (batch, 1, 28, 28) and labels (batch,) → mu and logvar, each (batch, latent_dim)."""
-        require_batch(self, x)
+        self.require_batch(x)
         h = self.encoder(torch.cat([x.flatten(start_dim=1), nn.functional.one_hot(y, self.num_classes)], dim=1))
         return self.mu(h), self.logvar(h)
 
