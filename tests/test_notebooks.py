@@ -106,6 +106,7 @@ def test_a_solved_lesson_runs_offline_from_another_folder(path, tmp_path, offlin
     nbformat.write(notebook, tmp_path / "lessons" / path.name)
     shutil.copytree(ROOT / "aecourse", tmp_path / "site" / "aecourse", ignore=shutil.ignore_patterns("__pycache__"))
     environment = offline | {"PYTHONPATH": str(tmp_path / "site"), "AECOURSE_EXERCISES": "strict"}
+    environment["AECOURSE_STAND_IN_PASSES"] = "4"  # whether it runs is asked here, not how well it learns
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", "done.ipynb"]
     done = subprocess.run(
         [*command, str(tmp_path / "lessons" / path.name)],

@@ -354,7 +354,9 @@ def test_a_schedule_continues_from_a_checkpoint(digits, tmp_path):
     assert run(Scheduled()).beta == 1, "also when there is nothing left to train"
 
 
-@pytest.mark.parametrize("images, epochs, steps", [(128, 1, "only 1 step"), (3, 2, "only 2 step"), (256, 4, "only 8 step")])
+@pytest.mark.parametrize(
+    "images, epochs, steps", [(128, 1, "only 1 step"), (3, 2, "only 2 step"), (256, 4, "only 8 step")]
+)
 def test_too_few_steps_are_said(digits, capsys, images, epochs, steps):
     quiet(Small(), digits.train[:images], epochs=epochs)
     printed = capsys.readouterr().out
