@@ -122,7 +122,10 @@ dense = Exercise(
 @dense.check
 def _(answer):
     model, right = (kind(latent_dim=5).to(default_device()) for kind in (answer, models.DenseAutoencoder))
-    require(len(list(model.parameters())), "the model has no parameters: are its layers in a plain list?")
+    require(
+        len(list(model.parameters())),
+        "the model has no parameters: are its layers assigned to self, and in no plain list?",
+    )
     layers = {(m.in_features, m.out_features): m for m in model.modules() if isinstance(m, nn.Linear)}
     wanted = {(m.in_features, m.out_features): m for m in right.modules() if isinstance(m, nn.Linear)}
     listed = ", ".join(f"{a} → {b}" for a, b in layers)
@@ -210,6 +213,12 @@ dense.add_mistakes(
         ("encoder", without(nn.Flatten)),
     ),
 )
+
+
+@dense.mistake("the layers are assigned before super().__init__(), or without it. It has to come first.")
+class ForgetsSuper(models.Autoencoder):
+    def __init__(self, latent_dim=32):
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, latent_dim))
 
 
 @dense.mistake("the latent code is right, but detached: the encoder could not learn.")
@@ -436,8 +445,8 @@ def _(answer):
         x = torch.rand(n, 1, 28, 28, device=default_device())
         x = x * torch.linspace(0.4, 1, n, device=x.device).view(n, 1, 1, 1)
         z = call(model.encode, x)
-        require_tensor(z, (n, latent_dim), f"the latent codes of a batch of {n}", device=x.device)
-        require_same(z, right.encode(x), f"with the same weights, the latent codes of a batch of {n}")
+        require_tensor(z, (n, latent_dim), f"the latent code of a batch of {n}", device=x.device)
+        require_same(z, right.encode(x), f"with the same weights, the latent code of a batch of {n}")
         require(close(model.decode(z), right.decode(z)), "decode, which was given, returns something else now.")
         model.train(n > 1)  # the validation loss is computed in evaluation mode
         terms = require_entries(call(model.loss, x), ("loss", "reconstruction", "l1"), "what loss returns")

@@ -252,13 +252,13 @@ def _(answer):
             images = computed(x[:n])
             z, wanted = call(model, images), right(images)
             mode = "training" if training else "evaluation"
-            what = f"in {mode} mode, with the same weights, the latent codes of a batch of {n}"
+            what = f"in {mode} mode, with the same weights, the latent code of a batch of {n}"
             require_tensor(z, (n, 50), what, device=x.device)
             require_same(z, wanted, what, atol=1e-4 * wanted.abs().max().item())
             require_same_gradients(z, wanted, {"the images": images}, what)
             gradients = torch.autograd.grad(z.square().sum(), list(model.parameters()), allow_unused=True)
             require(all(g is not None and g.any() for g in gradients), f"{what}: some parameters get no gradient.")
-    require_tensor(answer().to(x.device).eval()(x), (3, 32), "without latent_dim, the latent codes of 3 images")
+    require_tensor(answer().to(x.device).eval()(x), (3, 32), "without latent_dim, the latent code of 3 images")
 
 
 def with_same_weights(model):
