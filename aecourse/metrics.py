@@ -65,11 +65,11 @@ def reconstruction_error(model, images, batch_size=100):
 
     images: (n, 1, 28, 28), uint8 or floats. Returns a float. Afterwards every part of the model is in its old mode.
     """
-    modes = {module: module.training for module in model.modules()}
+    images, modes = to_float(images), {module: module.training for module in model.modules()}
     model.eval()
     total = 0.0
     with torch.no_grad():
-        for x in to_float(images).split(batch_size):
+        for x in images.split(batch_size):
             total += squared_error(model(x), x).sum().item()
     for module, training in modes.items():
         module.training = training
